@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the holdfast.systemd developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Probes: one look from outside at whether an app answers as it should. Private to the collection.
+
+A probe returns None when all is well and otherwise a sentence that says what it saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import re
+import socket
+import ssl
+import subprocess
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account
+
+BODY_LIMIT = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A health check: one of url, tcp and command. Times are in seconds."""
+
+    url: str | None = None
+    status: t.Sequence[int] = (200,)
+    header: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: str | None = None
+    tcp: str | None = None
+    command: t.Sequence[str] | None = None
+    timeout: float = 5
+    interval: float = 1
+    retries: int = 30
+
+    def probe(self, *, folder: str, account: Account) -> str | None:
+        """Looks once; a command runs in `folder`, as `account`."""
+        if self.url:
+            return self._http(self.url)
+        if self.tcp:
+            return self._tcp(self.tcp)
+        if self.command:
+            return self._command(self.command, folder, account)
+        return None
+
+    def _http(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            # The certificate names the public host, not the loopback address that is asked here.
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=self.timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.timeout)
+        try:
+            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers={"Connection": "close"})
+            response = connection.getresponse()
+            body = response.read(BODY_LIMIT).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            return f"{url} did not answer: {error or type(error).__name__}"
+        finally:
+            connection.close()
+        if response.status not in self.status:
+            return f"{url} answered with status {response.status}, not {' or '.join(map(str, self.status))}"
+        for name, value in self.header.items():
+            if response.headers.get(name) != value:
+                return f"{url} answered with the header {name}: {response.headers.get(name)}, not {value}"
+        if self.body is not None and not re.search(self.body, body):
+            return f"{url} answered with a body that does not match {self.body!r}"
+        return None
+
+    def _tcp(self, address: str) -> str | None:
+        host, _colon, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=self.timeout).close()
+        except OSError as error:
+            return f"{address} did not accept a connection: {error}"
+        return None
+
+    def _command(self, command: t.Sequence[str], folder: str, account: Account) -> str | None:
+        try:
+            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=self.timeout, check=False, **account.as_options())
+        except subprocess.TimeoutExpired:
+            return f"{command[0]} did not end within {self.timeout:g} s"
+        except OSError as error:
+            return f"{command[0]} cannot be run: {error}"
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
+            return f"{command[0]} ended with status {done.returncode}: {said[-500:]}"
+        return None

@@ -1,0 +1,152 @@
+# Copyright (c) 2026, the holdfast.systemd developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes on this host: as whom to run one, where one runs, and which one holds an address. Private to the collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import re
+import signal
+import struct
+import subprocess
+import time
+import typing as t
+
+
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """Whose rights a command runs with; empty names mean the caller's own."""
+
+    user: str = ""
+    group: str = ""
+
+    def as_options(self) -> dict[str, t.Any]:
+        """The keyword arguments of subprocess.run that say so."""
+        options: dict[str, t.Any] = {}
+        if self.user:
+            options.update(user=self.user, extra_groups=[])
+        if self.group:
+            options.update(group=self.group)
+        return options
+
+
+def places(pid: int, account: Account) -> list[str]:
+    """The physical folder that a process works in and the program that it executes, as far as they can be seen."""
+    links = [f"/proc/{pid}/cwd", f"/proc/{pid}/exe"]
+    try:
+        return [os.readlink(link) for link in links]
+    except PermissionError:
+        # root in a container may lack CAP_SYS_PTRACE; the process's own user needs none.
+        done = subprocess.run(["readlink", *links], stdin=subprocess.DEVNULL, capture_output=True, check=False, **account.as_options())
+        return os.fsdecode(done.stdout).splitlines() or _arguments(pid)
+    except OSError:
+        return []
+
+
+def _arguments(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return [os.fsdecode(word) for word in stream.read().split(b"\0") if word.startswith(b"/")]
+    except OSError:
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """The process that listens on an address, and the service that it belongs to, if any."""
+
+    pid: int
+    program: str
+    unit: str
+
+    def __str__(self) -> str:
+        return f"PID {self.pid} ({self.program}{', ' + self.unit if self.unit else ''})"
+
+    def end(self, *, timeout: float = 30) -> None:
+        """Asks the process to end and waits for it; raises OSError if it does not."""
+        os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while os.path.exists(f"/proc/{self.pid}"):
+            if time.monotonic() > deadline:
+                raise OSError(f"PID {self.pid} ({self.program}) did not end within {timeout:g} s")
+            time.sleep(0.05)
+
+
+def holder(address: str) -> Holder | None:
+    """Who listens on an address, written as for ListenStream=: a port, address:port or a path."""
+    for inode, uid in _listening(address):
+        for pid in _processes_of(uid):
+            if inode in _sockets(pid, uid) and pid != 1:
+                return Holder(pid, _program(pid), _unit(pid))
+    return None
+
+
+def _listening(address: str) -> t.Iterator[tuple[str, int]]:
+    """The sockets that listen on an address, or on one that includes it: inode and owner of each."""
+    if address.startswith("/"):
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as stream:
+            fields = [line.split() for line in stream]
+        yield from ((words[6], os.lstat(address).st_uid) for words in fields if words[-1] == address and words[3] == "00010000" and os.path.exists(address))
+        return
+    host, _colon, port = address.rpartition(":")
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:
+                rows = [line.split() for line in stream][1:]
+        except FileNotFoundError:
+            continue
+        for row in rows:
+            local, state, uid, inode = row[1], row[3], row[7], row[9]
+            if state == "0A" and int(local.rpartition(":")[2], 16) == int(port) and _overlaps(host.strip("[]"), local.rpartition(":")[0]):
+                yield inode, int(uid)
+
+
+def _overlaps(host: str, local: str) -> bool:
+    """Whether an address to listen on conflicts with one that the kernel lists in hexadecimal."""
+    words = [struct.pack("=I", int(local[start : start + 8], 16)) for start in range(0, len(local), 8)]
+    bound = ipaddress.ip_address(b"".join(words))
+    wanted = ipaddress.ip_address(host) if host else None
+    if wanted is None or wanted.is_unspecified or bound.is_unspecified:
+        return True
+    mapped = getattr(bound, "ipv4_mapped", None)
+    return wanted in (bound, mapped)
+
+
+def _processes_of(uid: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:
+                found.append(int(name))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _sockets(pid: int, uid: int) -> set[str]:
+    try:
+        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except PermissionError:
+        # As for places(): the owner may look where root without CAP_SYS_PTRACE may not.
+        command = ["find", f"/proc/{pid}/fd", "-printf", "%l\n"]
+        gid = os.stat(f"/proc/{pid}").st_gid
+        targets = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, user=uid, group=gid, extra_groups=[]
+        ).stdout.splitlines()
+    except OSError:
+        return set()
+    return {found[1] for found in (re.match(r"socket:\[(\d+)\]", target) for target in targets) if found}
+
+
+def _program(pid: int) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+        return stream.read().strip()
+
+
+def _unit(pid: int) -> str:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as stream:
+        found = re.findall(r"/([^/\n]+\.service)(?:/[^\n]*)?$", stream.read(), re.MULTILINE)
+    return found[-1] if found else ""

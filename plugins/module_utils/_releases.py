@@ -1,0 +1,218 @@
+# Copyright (c) 2026, the holdfast.systemd developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only door to an app's folder: releases, the link `current`, manifests, history, lock. Private to the collection.
+
+    /srv/shop/releases/<id>/               a release, complete from the moment it has this name
+    /srv/shop/releases/<id>/.release.json  its manifest
+    /srv/shop/releases/.staging-*          a release in the making; an orphan once nobody holds its lock
+    /srv/shop/current                      a link to the live release
+    /srv/shop/.deploy/lock                 held by whoever switches; the kernel frees it
+    /srv/shop/.deploy/pending.json         the switch under way; left behind only by one that died
+    /srv/shop/.deploy/history.jsonl        how each switch ended, a line each
+
+What belongs here knows the folder and nothing of systemd.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import typing as t
+
+from ansible_collections.holdfast.systemd.plugins.module_utils import _files
+
+# An id is the name of a folder and of a systemd instance at once, hence the narrow alphabet.
+RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+MANIFEST = ".release.json"
+STAGING = ".staging-"
+
+
+class ReleaseError(Exception):
+    """What is wrong with a release or its folder, and what to do."""
+
+
+def check_id(release: str) -> str:
+    """Returns a release id, or raises ReleaseError if it cannot be one."""
+    if not RELEASE_ID.match(release):
+        raise ReleaseError(f"app_release_id: {release!r} cannot be a release id; use up to 64 letters, digits, '.', '_' and '-', with a letter or digit first")
+    return release
+
+
+class Releases:
+    """The releases of one app, kept below its folder (for instance /srv/shop)."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.releases = os.path.join(folder, "releases")
+        self.current_link = os.path.join(folder, "current")
+        self._deploy = os.path.join(folder, ".deploy")
+        self._pending = os.path.join(self._deploy, "pending.json")
+        self._history = os.path.join(self._deploy, "history.jsonl")
+
+    # Releases
+
+    def path(self, release: str) -> str:
+        """The folder of a release, whether it exists or not."""
+        return os.path.join(self.releases, check_id(release))
+
+    def manifest(self, release: str) -> dict[str, t.Any] | None:
+        """What was staged under this id, or None if no complete release has it."""
+        return _read_json(os.path.join(self.path(release), MANIFEST))
+
+    def all(self) -> list[dict[str, t.Any]]:
+        """The manifests of all complete releases, oldest first."""
+        try:
+            names = [name for name in os.listdir(self.releases) if RELEASE_ID.match(name)]
+        except FileNotFoundError:
+            return []
+        manifests = [manifest for manifest in map(self.manifest, names) if manifest]
+        return sorted(manifests, key=lambda manifest: (manifest["staged_at"], manifest["id"]))
+
+    # Staging
+
+    @contextlib.contextmanager
+    def staging(self, release: str) -> t.Iterator[str]:
+        """A hidden folder to build a release in; it is gone afterwards unless `publish` took it."""
+        os.makedirs(self.releases, mode=0o755, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f"{STAGING}{check_id(release)}-", dir=self.releases)
+        # The lock says that somebody is at work here; whoever dies lets it go.
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(handle)
+
+    def publish(self, staging: str, manifest: dict[str, t.Any]) -> None:
+        """Makes a staged folder a release: durable first, then visible, in one rename."""
+        target = self.path(manifest["id"])
+        _files.write_atomically(os.path.join(staging, MANIFEST), json.dumps(manifest, sort_keys=True) + "\n")
+        _files.sync_filesystem(staging)
+        try:
+            os.rename(staging, target)
+        except OSError as error:
+            raise ReleaseError(f"{target} exists, but was not staged by this collection; remove it, or choose another app_release_id") from error
+        _files.sync_folder(self.releases)
+
+    def discard_orphans(self) -> None:
+        """Removes what stagings that died have left behind, and nothing that somebody works on."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.releases):
+                if name.startswith(STAGING):
+                    self._discard_orphan(os.path.join(self.releases, name))
+
+    @staticmethod
+    def _discard_orphan(folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(handle)
+
+    # The link
+
+    def current(self) -> str | None:
+        """The id of the live release, or None before the first switch."""
+        try:
+            target = os.readlink(self.current_link)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ReleaseError(f"{self.current_link} is not a symbolic link; move it away, then deploy again") from error
+        parent, release = os.path.split(os.path.normpath(os.path.join(self.folder, target)))
+        if parent != self.releases or not RELEASE_ID.match(release):
+            raise ReleaseError(f"{self.current_link} points to {target}, which is no release of this app; remove the link, then deploy again")
+        return release
+
+    def flip(self, release: str | None) -> None:
+        """Points `current` to a release in one rename; None takes the link away."""
+        if release is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.current_link)
+        else:
+            temporary = os.path.join(self.folder, f".current-{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            os.symlink(os.path.join("releases", check_id(release)), temporary)
+            os.rename(temporary, self.current_link)
+        _files.sync_folder(self.folder)
+
+    # The transaction's memory
+
+    @contextlib.contextmanager
+    def lock(self, release: str, *, timeout: float) -> t.Iterator[None]:
+        """Holds the app's one lock; raises ReleaseError after `timeout` seconds, saying who has it."""
+        os.makedirs(self._deploy, mode=0o755, exist_ok=True)
+        handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._acquire(handle, timeout)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "release": release, "since": now()}).encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _acquire(handle: int, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(handle, 4096, 0).decode(errors="replace")
+                    raise ReleaseError(f"another deploy of this app is under way: {holder}; wait for it to end, then try again") from None
+                time.sleep(0.1)
+
+    def begin(self, record: dict[str, t.Any]) -> None:
+        """Notes what a switch is about to do."""
+        _files.write_atomically(self._pending, json.dumps(record) + "\n")
+
+    def pending(self) -> dict[str, t.Any] | None:
+        """The note of a switch that has not ended, or None."""
+        return _read_json(self._pending)
+
+    def finish(self, record: dict[str, t.Any]) -> None:
+        """Adds to the history how a switch ended, and forgets that it was under way."""
+        handle = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(handle, (json.dumps(record) + "\n").encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._pending)
+        _files.sync_folder(self._deploy)
+
+    def history(self) -> list[dict[str, t.Any]]:
+        """How each switch ended, oldest first."""
+        try:
+            with open(self._history, encoding="utf-8") as stream:
+                return [json.loads(line) for line in stream if line.endswith("}\n")]
+        except FileNotFoundError:
+            return []
+
+
+def now() -> str:
+    """The time as it stands in manifests and in the history: UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _read_json(path: str) -> dict[str, t.Any] | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the holdfast.systemd developers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only door to systemd: systemctl, journalctl, systemd-analyze and its list of directives. Private to the collection.
+
+What belongs here asks systemd or tells it something. What follows from the answer belongs to the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import typing as t
+
+UNIT_FOLDER = "/etc/systemd/system"
+BINARIES = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
+
+Run = t.Callable[..., tuple[int, str, str]]
+Schema = dict[str, frozenset[str]]
+
+
+class SystemdError(Exception):
+    """A command that systemd refused, with what it said."""
+
+
+class Systemd:
+    """systemd on this host, asked through a function that runs a command (AnsibleModule.run_command)."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @staticmethod
+    def is_running() -> bool:
+        """Whether systemd is the init of this host; in a chroot or an image build it is not."""
+        return os.path.isdir("/run/systemd/system")
+
+    # Units
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Properties of a unit as systemd has it loaded now (or would load it)."""
+        output = self._systemctl("show", "--property=" + ",".join(properties), "--", unit)
+        return dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
+
+    def is_active(self, unit: str) -> bool:
+        """Whether a unit is up."""
+        return self.show(unit, "ActiveState").get("ActiveState") == "active"
+
+    def start(self, *units: str) -> None:
+        """Starts units and waits until they are up; raises SystemdError if one does not come up."""
+        self._systemctl("start", "--", *units)
+
+    def stop(self, *units: str) -> None:
+        """Stops units together and waits until they have stopped."""
+        self._systemctl("stop", "--", *units)
+
+    def restart(self, unit: str) -> None:
+        """Restarts a unit, or starts it, and waits until it is up; raises SystemdError if it does not."""
+        self._systemctl("restart", "--", unit)
+
+    def disable(self, *units: str) -> None:
+        """Takes away the links that start units at boot."""
+        self._systemctl("disable", "--", *units)
+
+    def forget_failures(self, *units: str) -> None:
+        """Makes systemd forget that units have failed, so that it can forget the units."""
+        self._run(["systemctl", "reset-failed", "--", *units])
+
+    def daemon_reload(self) -> None:
+        """Makes systemd read all unit files again."""
+        self._systemctl("daemon-reload")
+
+    def needs_reload(self, unit: str, path: str) -> bool:
+        """Whether systemd has loaded something else than what is on disk at `path` (a file or a drop-in)."""
+        name, _at, suffix = unit.partition("@.")
+        if suffix:
+            # A template itself is never loaded; its instances are.
+            listed = self._systemctl("list-units", "--all", "--plain", "--no-legend", f"{name}@*.{suffix}")
+            instances = [line.split()[0] for line in listed.splitlines()]
+            return any(self.needs_reload(instance, path) for instance in instances)
+        known = self.show(unit, "FragmentPath", "DropInPaths", "NeedDaemonReload")
+        loaded = path in [known.get("FragmentPath", ""), *known.get("DropInPaths", "").split()]
+        # NeedDaemonReload alone misses a unit's first drop-in folder and a unit that was looked up before
+        # its file existed.
+        return known.get("NeedDaemonReload") == "yes" or loaded != os.path.exists(path)
+
+    def journal(self, unit: str, *, since: float, lines: int = 20) -> list[str]:
+        """The last lines that a unit and systemd itself wrote about it since a point in time (seconds)."""
+        code, output, _errors = self._run(
+            ["journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
+        )
+        return output.splitlines() if code == 0 else []
+
+    # Unit files
+
+    def schema(self) -> Schema:
+        """Every directive that this host's systemd knows, by section; empty where it has no systemd."""
+        binary = next((path for path in BINARIES if os.path.exists(path)), None)
+        if binary is None:
+            return {}
+        code, output, errors = self._run([binary, "--dump-configuration-items"])
+        if code != 0:
+            raise SystemdError(f"{binary} --dump-configuration-items: {errors.strip()}")
+        sections: dict[str, set[str]] = {}
+        for line in output.splitlines():
+            if line.startswith("["):
+                directives = sections.setdefault(line.strip("[]"), set())
+            elif "=" in line:
+                directives.add(line.partition("=")[0])
+        return {section: frozenset(found) for section, found in sections.items()}
+
+    def verify(self, files: t.Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """What systemd says of unit files before they are installed: what it would ignore or refuse, and the rest.
+
+        `files` are texts by their paths relative to the folder of units (shop.service, shop.service.d/10-x.conf), so
+        that systemd sees the whole set under its final names. A program that does not exist yet is no complaint.
+        """
+        root = tempfile.mkdtemp(prefix="units-")
+        folder = root + UNIT_FOLDER
+        try:
+            for name, text in files.items():
+                path = os.path.join(folder, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+            units = sorted({self._whole_unit(folder, name.partition(".d/")[0]) for name in files} - {""})
+            code, said = self._verbose("systemd-analyze", "verify", "--man=no", *(os.path.join(folder, unit) for unit in units))
+            lines = said.replace(folder + "/./", "").replace(folder + "/", "").splitlines()
+            for name in files:
+                # The section [Install] is read only when a unit is enabled.
+                if "\n[Install]" in "\n" + files[name] and "@." not in name and name in units:
+                    refused, said = self._verbose("systemctl", f"--root={root}", "enable", "--", name)
+                    trouble = re.findall(r"^.*(?:ignoring|Failed|not a valid).*$", said.replace(folder + "/", ""), re.MULTILINE)
+                    lines += [f"{name}: [Install] is ignored: {line}" for line in trouble or ([said.strip()] if refused else [])]
+        finally:
+            shutil.rmtree(root)
+        # It looks at units of others too, and at the lines of a unit of which only a drop-in is ours to judge.
+        foreign = tuple(f"{unit}:{digit}" for unit in units if unit not in files for digit in "123456789")
+        ours = dict.fromkeys(line for line in lines if any(name in line for name in [*units, *files]) and not line.startswith(foreign))
+        told = [line for line in ours if not re.search(r"Command .* is not executable", line)]
+        serious = [line for line in told if _is_serious(line)]
+        if code != 0 and not serious and len(told) == len(ours):
+            serious = told
+        return serious, [line for line in told if line not in serious]
+
+    def _whole_unit(self, folder: str, unit: str) -> str:
+        """Puts the unit that a drop-in extends beside it; returns its name, or nothing where there is no such unit."""
+        path = os.path.join(folder, unit)
+        if not os.path.exists(path):
+            installed = self.show(unit, "FragmentPath").get("FragmentPath", "") if self.is_running() and "@." not in unit else ""
+            installed = installed or next((found for found in (f"{UNIT_FOLDER}/{unit}", f"/usr/lib/systemd/system/{unit}") if os.path.exists(found)), "")
+            if not installed:
+                return ""
+            shutil.copyfile(installed, path)
+        return unit
+
+    def _verbose(self, *command: str) -> tuple[int, str]:
+        plain = {"SYSTEMD_LOG_COLOR": "0", "SYSTEMD_COLORS": "0", "LANG": "C"}
+        code, output, errors = self._run(list(command), environ_update=plain)
+        # Version 247 has colours all the same.
+        return code, re.sub(r"\x1b\[[0-9;]*m", "", output + errors)
+
+    def _systemctl(self, *arguments: str) -> str:
+        code, output, errors = self._run(["systemctl", "--no-pager", *arguments])
+        if code != 0:
+            raise SystemdError(f"systemctl {' '.join(arguments)}: {(errors or output).strip()}")
+        return output
+
+
+def _is_serious(line: str) -> bool:
+    """Whether systemd-analyze says that something of a unit would not be in effect."""
+    if re.search(r"ignor|fatal error|bad unit file setting|Refusing|not loaded", line, re.IGNORECASE):
+        return True
+    # A line of a file is named for what is wrong with it, or for what has a newer way to say it.
+    return bool(re.match(r"\S+:\d+: ", line)) and not re.search(r"updating|please use|unsafe|deprecated|obsolete", line, re.IGNORECASE)
