@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The index of what can be run. Every target installs what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check molecule clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
+export ANSIBLE_CONFIG := $(CURDIR)/tests/ansible.cfg
+
+help:
+	@echo "make demo       deploys an app under load in a container, and says what the clients saw"
+	@echo "make test       everything CI runs"
+	@echo "make check      the fast part: linters, sanity, unit tests"
+	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
+	@echo "make clean      removes what the other targets have made"
+
+demo:
+	@tools/setup
+	@tools/host python tests/demo.py
+
+test: check molecule
+
+check:
+	@tools/setup
+	@tools/check
+
+molecule:
+	@tools/setup
+	@tools/host molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+
+clean:
+	-tools/container stop holdfast-demo
+	rm -rf .ansible .cache .venv tests/output demo-latency.svg
