@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A well-behaved HTTP server, and on request a badly behaved one.
+
+It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
+says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. The release that
+answers stands in the header X-Release and in the body.
+
+Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
+release can misbehave beside another that does not:
+
+DEMO_START_SECONDS   time to start up, before READY=1 (0)
+DEMO_REQUEST_SECONDS time to answer one request (0.005); /slow?SECONDS takes as long as it says
+DEMO_LINGER_SECONDS  how long an idle connection is kept during the drain (1)
+DEMO_BACKLOG         calls listen() with this number, as many servers do (unset: leaves the socket alone)
+DEMO_STATUS          the status of every answer (200)
+DEMO_RELEASE         the release to claim (the name of the folder it runs in)
+DEMO_FAULT           exit-at-start, never-ready, crash-after-ready (DEMO_CRASH_SECONDS later), ignore-sigterm
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+
+def settings() -> dict[str, str]:
+    values = {name: value for name, value in os.environ.items() if name.startswith("DEMO_")}
+    override = Path("demo.env")
+    if override.exists():
+        values.update(line.split("=", 1) for line in override.read_text().splitlines() if "=" in line)
+    return values
+
+
+def listeners() -> list[socket.socket]:
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        return [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
+    return [socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "4000"))), backlog=4096)]
+
+
+def notify(state: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect("\0" + address[1:] if address.startswith("@") else address)
+            sender.send(state.encode())
+
+
+class Connection:
+    def __init__(self, server: Server, accepted: socket.socket) -> None:
+        self.server = server
+        self.idle = True
+        self.writer: asyncio.StreamWriter | None = None
+        self.task = asyncio.create_task(self.serve(accepted))
+        self.task.add_done_callback(lambda _task: server.forget(self))
+
+    async def serve(self, accepted: socket.socket) -> None:
+        reader, self.writer = await asyncio.open_connection(sock=accepted)
+        try:
+            while await self.answer(reader, self.writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client has gone, which is its right between two requests
+        finally:
+            self.writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        self.idle = True
+        request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        self.idle = False
+        headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
+        await reader.readexactly(int(headers.get("content-length", "0")))
+        path = request.split(" ")[1]
+        await asyncio.sleep(float(path.partition("?")[2]) if path.startswith("/slow?") else self.server.request_seconds)
+        keep = headers.get("connection", "").lower() != "close" and not self.server.draining
+        body = f"release {self.server.release}\n".encode()
+        head = (
+            f"HTTP/1.1 {self.server.status} \r\nX-Release: {self.server.release}\r\nX-Pid: {os.getpid()}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return keep
+
+    def close_if_idle(self) -> None:
+        if self.idle and self.writer:
+            self.writer.close()
+
+
+class Server:
+    def __init__(self, config: dict[str, str]) -> None:
+        self.config = config
+        self.fault = config.get("DEMO_FAULT", "")
+        self.request_seconds = float(config.get("DEMO_REQUEST_SECONDS", "0.005"))
+        self.status = config.get("DEMO_STATUS", "200")
+        self.release = config.get("DEMO_RELEASE", Path.cwd().name)
+        self.listeners = listeners()
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.finished = asyncio.Event()
+
+    def accept(self, listener: socket.socket) -> None:
+        # From here on the client counts on an answer, so the drain counts from here and not from the
+        # moment in which the handler starts.
+        while True:
+            try:
+                accepted, _address = listener.accept()
+            except BlockingIOError:
+                return
+            accepted.setblocking(False)
+            self.connections.add(Connection(self, accepted))
+
+    def forget(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.finish_when_empty()
+
+    def finish_when_empty(self) -> None:
+        if self.draining and not self.connections:
+            self.finished.set()
+
+    def drain(self) -> None:
+        notify("STOPPING=1")
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        for listener in self.listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        # A client may just be sending on a connection that looks idle; it is answered and told to close.
+        loop.call_later(float(self.config.get("DEMO_LINGER_SECONDS", "1")), self.close_idle)
+        self.finish_when_empty()
+
+    def close_idle(self) -> None:
+        for connection in self.connections:
+            connection.close_if_idle()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.fault != "ignore-sigterm":
+            loop.add_signal_handler(signal.SIGTERM, self.drain)
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for listener in self.listeners:
+            listener.setblocking(False)
+            if "DEMO_BACKLOG" in self.config:
+                listener.listen(int(self.config["DEMO_BACKLOG"]))
+            loop.add_reader(listener, self.accept, listener)
+        if self.fault != "never-ready":
+            notify("READY=1")
+        if self.fault == "crash-after-ready":
+            loop.call_later(float(self.config.get("DEMO_CRASH_SECONDS", "0.5")), os._exit, 1)
+        await self.finished.wait()
+
+
+async def main() -> None:
+    config = settings()
+    if config.get("DEMO_FAULT") == "exit-at-start":
+        sys.exit("demo: this release is broken and stops at once")
+    time.sleep(float(config.get("DEMO_START_SECONDS", "0")))
+    await Server(config).run()
+
+
+asyncio.run(main())

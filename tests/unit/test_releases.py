@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The app's folder: a release is complete or not there, and the link and the lock never lie."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    return Releases(str(tmp_path))
+
+
+def stage(releases: Releases, release: str, staged_at: str = "2026-01-01T00:00:00Z") -> None:
+    with releases.staging(release) as folder:
+        Path(folder, "file").write_text(release)
+        releases.publish(folder, {"id": release, "checksum": "abc", "staged_at": staged_at})
+
+
+@pytest.mark.parametrize("release", ["../x", "", ".hidden", "a/b", "a b", "a\n", "é", "x" * 65, "-x", "1+1"])
+def test_an_id_that_could_leave_the_folder_is_refused(releases: Releases, release: str) -> None:
+    with pytest.raises(ReleaseError, match="app_release_id"):
+        releases.path(release)
+
+
+def test_a_release_is_there_once_it_is_published(releases: Releases) -> None:
+    with releases.staging("1") as folder:
+        assert releases.all() == []
+        releases.publish(folder, {"id": "1", "checksum": "abc", "staged_at": "2026"})
+    assert [manifest["id"] for manifest in releases.all()] == ["1"]
+
+
+def test_a_staging_that_fails_leaves_nothing(releases: Releases) -> None:
+    with pytest.raises(RuntimeError), releases.staging("1"):
+        raise RuntimeError
+    assert os.listdir(releases.releases) == []
+
+
+def test_an_orphaned_staging_is_removed_and_a_busy_one_is_not(releases: Releases) -> None:
+    orphan = Path(releases.releases, ".staging-1-dead")
+    orphan.mkdir(parents=True)
+    with releases.staging("2") as busy:
+        releases.discard_orphans()
+        assert os.path.isdir(busy)
+    assert not orphan.exists()
+
+
+def test_a_folder_that_nobody_staged_is_neither_a_release_nor_replaced(releases: Releases) -> None:
+    foreign = Path(releases.releases, "1")
+    foreign.mkdir(parents=True)
+    (foreign / "file").write_text("precious")
+    assert releases.all() == []
+    with pytest.raises(ReleaseError, match="was not staged"):
+        stage(releases, "1")
+    assert (foreign / "file").read_text() == "precious"
+
+
+def test_releases_are_listed_in_the_order_of_their_staging(releases: Releases) -> None:
+    stage(releases, "b", "2026-01-01T00:00:00Z")
+    stage(releases, "a", "2026-01-02T00:00:00Z")
+    os.utime(releases.path("b"))
+    assert [manifest["id"] for manifest in releases.all()] == ["b", "a"]
+
+
+def test_flip_moves_the_link_and_takes_it_away(releases: Releases) -> None:
+    stage(releases, "1")
+    stage(releases, "2")
+    assert releases.current() is None
+    releases.flip("1")
+    releases.flip("2")
+    assert releases.current() == "2"
+    assert os.path.realpath(releases.current_link) == os.path.realpath(releases.path("2"))
+    releases.flip(None)
+    assert releases.current() is None
+
+
+def test_the_link_is_never_missing_during_a_flip(releases: Releases) -> None:
+    stage(releases, "1")
+    stage(releases, "2")
+    releases.flip("1")
+    reader = multiprocessing.get_context("fork").Process(target=read_link_until_lost, args=(releases.current_link,))
+    reader.start()
+    for _round in range(300):
+        releases.flip("2")
+        releases.flip("1")
+    assert reader.is_alive()
+    reader.terminate()
+    reader.join()
+
+
+def read_link_until_lost(link: str) -> None:
+    while True:
+        os.readlink(link)
+
+
+@pytest.mark.parametrize("target", ["/etc", "releases", "releases/1/sub", "../elsewhere/releases/1"])
+def test_a_link_to_something_else_is_named_and_not_touched(releases: Releases, target: str) -> None:
+    os.symlink(target, releases.current_link)
+    with pytest.raises(ReleaseError, match="points to"):
+        releases.current()
+
+
+def test_a_folder_in_place_of_the_link_is_named(releases: Releases) -> None:
+    os.mkdir(releases.current_link)
+    with pytest.raises(ReleaseError, match="not a symbolic link"):
+        releases.current()
+
+
+def hold(folder: str, held: t.Any, let_go: t.Any) -> None:
+    with Releases(folder).lock("holder", timeout=0):
+        held.set()
+        let_go.wait(30)
+
+
+def test_a_second_deploy_is_told_who_holds_the_lock_and_gets_it_when_the_holder_dies(releases: Releases) -> None:
+    context = multiprocessing.get_context("fork")
+    held, let_go = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(releases.folder, held, let_go))
+    holder.start()
+    assert held.wait(10)
+    with pytest.raises(ReleaseError, match=rf'"pid": {holder.pid}.*"release": "holder"'), releases.lock("mine", timeout=0.2):
+        pass
+    holder.kill()
+    holder.join()
+    with releases.lock("mine", timeout=0):
+        pass
+
+
+def test_the_history_remembers_and_forgets_what_was_pending(releases: Releases) -> None:
+    with releases.lock("1", timeout=0):
+        releases.begin({"release": "1"})
+        assert releases.pending() == {"release": "1"}
+        releases.finish({"release": "1", "result": "ok"})
+    assert releases.pending() is None
+    assert releases.history() == [{"release": "1", "result": "ok"}]
+
+
+def test_a_history_whose_last_line_was_cut_off_can_be_read(releases: Releases) -> None:
+    with releases.lock("1", timeout=0):
+        releases.finish({"release": "1", "result": "ok"})
+    with open(os.path.join(releases.folder, ".deploy", "history.jsonl"), "a") as stream:
+        stream.write('{"release": "2"')
+    assert [record["release"] for record in releases.history()] == ["1"]
