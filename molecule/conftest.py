@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of all scenarios use: units as systemd sees them, and what a side effect has reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from testinfra.host import Host
+
+
+class Unit:
+    """A unit on a test host. Its properties are those that are in effect, not those in a file."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self.host = host
+        self.name = name
+
+    def __getitem__(self, name: str) -> str:
+        return self.host.check_output("systemctl show --value --property=%s %s", name, self.name)
+
+
+@pytest.fixture
+def unit(host: Host) -> t.Callable[[str], Unit]:
+    return lambda name: Unit(host, name)
+
+
+@pytest.fixture
+def reported(host: Host) -> t.Callable[[str], dict[str, t.Any]]:
+    """What a side effect has written about this host."""
+    folder = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+    return lambda name: json.loads((folder / f"{host.backend.get_hostname()}-{name}.json").read_text())
+
+
+@pytest.fixture
+def history(host: Host) -> t.Callable[[str], list[dict[str, t.Any]]]:
+    """How the switches of an app ended."""
+    return lambda app: [json.loads(line) for line in host.check_output(f"cat /srv/{app}/.deploy/history.jsonl").splitlines()]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> t.Iterator[None]:
+    """A failure on a host comes with the journal of that host."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    host = getattr(item, "funcargs", {}).get("host")
+    if report.when == "call" and report.failed and host is not None:
+        report.sections.append(("journal", host.run("journalctl --no-pager --lines=60").stdout))

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an app listens on can be of any kind, and can change; what is live is not disturbed without being asked."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import pytest
+
+from playbooks import archive, playbook
+
+if t.TYPE_CHECKING:
+    from testinfra.host import Host
+
+    from conftest import Unit
+
+APP: dict[str, t.Any] = {
+    "app_name": "listener",
+    "app_command": "bin/demo",
+    "app_listen": ["127.0.0.1:4980"],
+    "app_service_type": "notify",
+    "app_health_check": {"url": "http://127.0.0.1:4980/"},
+    "app_settle_seconds": 0,
+}
+AS_THE_APP = "setpriv --reuid=listener --regid=listener --clear-groups"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def live(host: Host) -> None:
+    """An app that is live on one address."""
+    for name in ("setup", "deploy"):
+        done = playbook(name, host, {**APP, "app_release_id": "1", "app_release_src": archive("listener")})
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture
+def restored(host: Host) -> t.Iterator[None]:
+    """For a test that changes the app: it is as before afterwards."""
+    yield
+    done = playbook("setup", host, {**APP, "app_socket_change": "restart"})
+    assert done.returncode == 0, done.stdout
+    assert "listener-" not in host.check_output("ls /etc/systemd/system")
+
+
+def gap(output: str) -> float:
+    found = re.search(r"closed for ([0-9.]+) s", output)
+    assert found, output
+    return float(found[1])
+
+
+def environment(host: Host, unit: t.Callable[[str], Unit]) -> list[str]:
+    return host.check_output(f"{AS_THE_APP} cat /proc/{unit('listener.service')['MainPID']}/environ").split("\0")
+
+
+ASK = """
+import socket, sys
+where = sys.argv[1]
+host, _, port = where.rpartition(":")
+if where.startswith("/"):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(where)
+else:
+    client = socket.create_connection((host.strip("[]"), int(port)), timeout=5)
+client.sendall(b"GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n")
+print(client.makefile().read())
+"""
+
+
+def answer(host: Host, where: str) -> str:
+    return host.check_output("python3 -c %s %s", ASK, where).splitlines()[-1]
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_address_with_a_name_is_added_without_disturbing_the_one_that_stands(host: Host, unit: t.Callable[[str], Unit]) -> None:
+    since = unit("listener.socket")["ActiveEnterTimestampMonotonic"]
+    listen = [
+        *APP["app_listen"],
+        {"listen": "/run/listener-admin.sock", "name": "admin", "mode": "0620"},
+        {"listen": "[::1]:4981", "name": "six"},
+        {"listen": "4982", "name": "dual"},
+        {"listen": "127.0.0.1:81", "name": "low"},
+    ]
+    done = playbook("setup", host, {**APP, "app_listen": listen})
+    assert done.returncode == 0, done.stdout
+    assert unit("listener.socket")["ActiveEnterTimestampMonotonic"] == since
+    path = host.file("/run/listener-admin.sock")
+    assert (path.user, path.group, oct(path.mode)) == ("listener", "listener", "0o620")
+    for where in ("127.0.0.1:4980", "/run/listener-admin.sock", "[::1]:4981", "127.0.0.1:4982", "[::1]:4982", "127.0.0.1:81"):
+        assert answer(host, where) == "release 1"
+    names = next(variable for variable in environment(host, unit) if variable.startswith("LISTEN_FDNAMES="))
+    assert sorted(names.partition("=")[2].split(":")) == ["admin", "dual", "listener.socket", "low", "six"]
+    again = playbook("setup", host, {**APP, "app_listen": listen})
+    assert "changed=0" in again.stdout
+
+
+def test_a_further_address_without_a_name_is_refused_and_says_how(host: Host, unit: t.Callable[[str], Unit]) -> None:
+    done = playbook("setup", host, {**APP, "app_listen": [*APP["app_listen"], "127.0.0.1:4983"]})
+    assert done.returncode != 0
+    assert "app_listen: listener.socket is active and holds 127.0.0.1:4980 (Stream)" in done.stdout
+    assert "if it gets a name" in done.stdout
+    assert unit("listener.socket")["NeedDaemonReload"] == "no"
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("change", [{"app_listen": ["127.0.0.1:4984"]}, {"app_socket_options": {"Backlog": 77}}])
+def test_a_change_that_needs_a_new_socket_waits_to_be_asked_for_and_measures_the_gap(
+    host: Host, unit: t.Callable[[str], Unit], change: dict[str, t.Any]
+) -> None:
+    address = change.get("app_listen", APP["app_listen"])[0]
+    changed = {**APP, **change, "app_health_check": {"url": f"http://{address}/"}}
+    since, pid = unit("listener.socket")["ActiveEnterTimestampMonotonic"], unit("listener.service")["MainPID"]
+    refused = playbook("setup", host, changed)
+    assert refused.returncode != 0
+    assert "app_socket_change: restart" in refused.stdout
+    assert (since, pid) == (unit("listener.socket")["ActiveEnterTimestampMonotonic"], unit("listener.service")["MainPID"])
+    assert answer(host, "127.0.0.1:4980") == "release 1"
+    done = playbook("setup", host, {**changed, "app_socket_change": "restart"})
+    assert done.returncode == 0, done.stdout
+    assert 0 < gap(done.stdout) < 5
+    assert answer(host, address) == "release 1"
+    assert unit("listener.socket")["ActiveEnterTimestampMonotonic"] != since
+    if "app_listen" in change:
+        assert not host.socket("tcp://127.0.0.1:4980").is_listening
+    else:
+        assert " 77 " in host.check_output("ss --listening --tcp --numeric | grep ':4980 '")
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("option", [{"FlushPending": False, "TriggerLimitBurst": 7}, {"FileDescriptorName": "web"}])
+def test_what_applies_in_place_needs_no_new_socket(host: Host, unit: t.Callable[[str], Unit], option: dict[str, t.Any]) -> None:
+    since = unit("listener.socket")["ActiveEnterTimestampMonotonic"]
+    done = playbook("setup", host, {**APP, "app_socket_options": option})
+    assert done.returncode == 0, done.stdout
+    assert unit("listener.socket")["ActiveEnterTimestampMonotonic"] == since
+    assert all(unit("listener.socket")[name] == {False: "no"}.get(value, str(value)) for name, value in option.items())
+    if "FileDescriptorName" in option:
+        assert "LISTEN_FDNAMES=web" in environment(host, unit)
+
+
+def test_a_new_address_that_somebody_else_holds_leaves_the_old_one_as_it_was(host: Host, unit: t.Callable[[str], Unit]) -> None:
+    host.check_output("systemd-run --collect --unit=squatter python3 -m http.server --bind 127.0.0.1 4985")
+    try:
+        wait_for(host, "127.0.0.1:4985")
+        done = playbook("setup", host, {**APP, "app_listen": ["127.0.0.1:4985"], "app_socket_change": "restart"})
+        assert done.returncode != 0
+        assert "the units are as before" in done.stdout
+        assert answer(host, "127.0.0.1:4980") == "release 1"
+        assert unit("listener.socket")["Listen"] == "127.0.0.1:4980 (Stream)"
+    finally:
+        host.check_output("systemctl stop squatter")
+
+
+def wait_for(host: Host, address: str) -> None:
+    host.check_output(f"for i in $(seq 50); do ss -ltn | grep -q '{address} ' && exit; sleep 0.1; done; exit 1")
+
+
+@pytest.mark.parametrize("kind", ["service", "process", "service of another user"])
+def test_an_app_that_binds_its_own_port_is_named_and_taken_over_on_demand(host: Host, unit: t.Callable[[str], Unit], kind: str) -> None:
+    app = {**APP, "app_name": "moved", "app_listen": ["127.0.0.1:4986"]}
+    serve = "python3 -m http.server --bind 0.0.0.0 4986"
+    if kind == "process":
+        host.check_output(f"setsid {serve} >/dev/null 2>&1 &")
+    else:
+        host.check_output(f"systemd-run --collect --unit=old-app {'--uid=nobody' if 'user' in kind else ''} {serve}")
+    wait_for(host, "0.0.0.0:4986")
+    try:
+        refused = playbook("setup", host, app)
+        assert refused.returncode != 0
+        assert re.search(rf"127.0.0.1:4986 is already held by PID \d+ \(python3{'' if kind == 'process' else ', old-app.service'}\)", refused.stdout)
+        assert "app_takeover: true" in refused.stdout
+        assert not host.file("/etc/systemd/system/moved.socket").exists
+        assert host.socket("tcp://0.0.0.0:4986").is_listening
+        done = playbook("setup", host, {**app, "app_takeover": True})
+        assert done.returncode == 0, done.stdout
+        assert 0 < gap(done.stdout) < 5
+        assert unit("moved.socket")["ActiveState"] == "active"
+        assert not host.socket("tcp://0.0.0.0:4986").is_listening
+    finally:
+        host.run("systemctl stop old-app; pkill -f 'http.server --bind 0.0.0.0 4986'")
+        assert playbook("remove", host, {**app, "app_remove_data": True}).returncode == 0
+
+
+@pytest.mark.parametrize("path", ["/run/listener/http.sock", "/var/run/listener/http.sock"])
+def test_a_socket_in_the_runtime_directory_is_refused(host: Host, path: str) -> None:
+    done = playbook("setup", host, {**APP, "app_listen": [{"listen": path, "name": "x"}]})
+    assert done.returncode != 0
+    assert "would be removed with the app's runtime directory at each restart" in done.stdout
+
+
+def test_remove_keeps_the_data_unless_told_otherwise(host: Host, unit: t.Callable[[str], Unit]) -> None:
+    done = playbook("remove", host, APP)
+    assert done.returncode == 0, done.stdout
+    assert (unit("listener.socket")["LoadState"], unit("listener.service")["LoadState"]) == ("not-found", "not-found")
+    assert not host.socket("tcp://127.0.0.1:4980").is_listening
+    assert host.file("/srv/listener/releases/1").exists
+    assert host.file("/srv/listener/shared").exists
+    again = playbook("remove", host, APP)
+    assert "changed=0" in again.stdout
+    assert playbook("remove", host, {**APP, "app_remove_data": True}).returncode == 0
+    assert not host.file("/srv/listener").exists
+    assert not host.file("/etc/listener").exists
+    assert not host.user("listener").exists
