@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import typing as t
@@ -39,8 +40,16 @@ def reported(host: Host) -> t.Callable[[str], dict[str, t.Any]]:
 
 @pytest.fixture
 def history(host: Host) -> t.Callable[[str], list[dict[str, t.Any]]]:
-    """How the switches of an app ended."""
-    return lambda app: [json.loads(line) for line in host.check_output(f"cat /srv/{app}/.deploy/history.jsonl").splitlines()]
+    """How the switches of an app ended, and when (`ended`, in seconds since the epoch)."""
+
+    def read(app: str) -> list[dict[str, t.Any]]:
+        records = [json.loads(line) for line in host.check_output(f"cat /srv/{app}/.deploy/history.jsonl").splitlines()]
+        for record in records:
+            began = datetime.datetime.fromisoformat(record["time"].replace("Z", "+00:00"))
+            record["ended"] = began.timestamp() + (record["duration"] or 0)
+        return records
+
+    return read
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -38,17 +38,22 @@ options:
             an address such as V(http://127.0.0.1:4000/health).
           - Redirects are not followed, and a certificate is not verified.
         type: str
+      unix_socket:
+        description: The socket to ask for O(health_check.url), if the app listens there and not on the address in the URL.
+        type: path
       status:
         description: The HTTP statuses that count as healthy.
         type: list
         elements: int
         default: [200]
       header:
-        description: Headers that the answer must have, with exactly these values.
+        description:
+          - Headers that the answer must have, with exactly these values. C({release}) in a value stands for the id of the release
+            that is looked at.
         type: dict
         default: {}
       body:
-        description: A regular expression that must match somewhere in the first MiB of the body.
+        description: A regular expression that must match somewhere in the first MiB of the body. C({release}) stands for the id of the release.
         type: str
       tcp:
         description:

@@ -1,77 +1,194 @@
 # Copyright (c) 2026, the holdfast.systemd developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unpacking an archive that nobody trusts into a folder that it cannot leave. Private to the collection."""
+"""Unpacking an archive that nobody trusts into a folder that it cannot leave, and packing one. Private to the collection."""
 
 from __future__ import annotations
 
 import bz2
+import contextlib
+import dataclasses
+import functools
 import gzip
 import hashlib
 import lzma
 import os
 import shutil
 import stat
+import subprocess
 import tarfile
 import typing as t
+import zipfile
 import zlib
 
 # Where a link may lead outside its release: to the system's own programs, as in a virtual environment.
 SYSTEM_FOLDERS = ("/bin/", "/lib/", "/lib64/", "/opt/", "/usr/")
-
-
-COMPRESSIONS: dict[bytes, t.Callable[..., t.Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# What a version control system keeps for itself is no part of a release.
+NOT_PACKED = frozenset({".git", ".hg", ".svn"})
+# What the smallest entry takes on a disk, so that many empty ones count too.
+LEAST_SIZE = 4096
+BLOCK = 1 << 20
+MADE_ON_UNIX = 3  # in a zip archive, which then knows modes and links
 
 
 class ArchiveError(Exception):
     """Why an archive was refused."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One entry of an archive, of whichever format."""
+
+    name: str
+    kind: str  # file, folder, symlink, hardlink, or what it is instead
+    mode: int
+    target: str = ""
+    open: t.Callable[[], t.IO[bytes]] | None = None
+
+
 def checksum(path: str) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
+        for block in iter(lambda: stream.read(BLOCK), b""):
             digest.update(block)
     return digest.hexdigest()
 
 
-def unpack(archive: str, folder: str, *, group: int) -> int:
-    """Unpacks a tar archive into an empty folder and returns the number of its entries.
+def pack(folder: str, stream: t.IO[bytes]) -> None:
+    """Writes a folder as a tar archive whose bytes depend on names, contents and modes alone.
 
-    Everything belongs to the caller and to `group`, which may read but not write. Raises ArchiveError for
-    a damaged archive and for an entry that reaches outside the folder or is neither file, folder nor link.
+    It is not compressed, since two versions of a compressor may differ. Raises ArchiveError for a folder that
+    holds something else than files, folders and symbolic links.
     """
-    folder = os.path.realpath(folder)
-    count = 0
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if os.path.basename(entry.name) in NOT_PACKED:
+            return None
+        if not (entry.isfile() or entry.isdir() or entry.issym() or entry.islnk()):
+            raise ArchiveError(f"{entry.name!r} is neither a file, a folder nor a link")
+        entry.uid = entry.gid = entry.mtime = 0
+        entry.uname = entry.gname = ""
+        return entry
+
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as entries:
+        for name in sorted(os.listdir(folder)):
+            # A socket is what tarfile itself passes over.
+            entries.add(os.path.join(folder, name), arcname=name, filter=plain)
+
+
+def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: int | None = None) -> int:
+    """Unpacks a tar or zip archive into an empty folder and returns the number of its entries.
+
+    `strip` takes that many leading folders off each name, and what has no more of a name is left out. `max_size` is
+    how many bytes everything may take on the disk. Everything belongs to the caller and to `group`, which may read
+    but not write. Raises ArchiveError for a damaged archive and for an entry that reaches outside the folder or is
+    neither file, folder nor link.
+    """
+    unpacking = _Unpacking(os.path.realpath(folder), group, strip, max_size)
+    entries = _zip_entries if zipfile.is_zipfile(archive) else _tar_entries
     try:
-        with _open(archive) as stream:
-            source = _Source(stream)
-            # A stream is read once, front to back, so memory does not grow with the archive.
-            with tarfile.open(fileobj=t.cast("t.IO[bytes]", source), mode="r|") as entries:
-                for entry in entries:
-                    _extract(entries, entry, folder, group)
-                    entries.members = []  # type: ignore[attr-defined]  # it would keep every entry
-                    count += 1
-            if not source.ends_in_zeros():
-                raise ArchiveError("its end is missing")
-    except (tarfile.TarError, EOFError, OSError) as error:
+        for entry in entries(archive):
+            unpacking.add(entry)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArchiveError(f"it cannot be unpacked: {error}") from error
     except (lzma.LZMAError, zlib.error) as error:
         raise ArchiveError(f"it is damaged: {error}") from error
-    if count == 0:
-        raise ArchiveError("it is empty")
-    _check_links(folder)
-    return count
+    if unpacking.count == 0:
+        raise ArchiveError("it is empty" + (f" below its {strip} leading folders" if strip else ""))
+    unpacking.check_links()
+    return unpacking.count
 
 
-def _open(archive: str) -> t.IO[bytes]:
+# Formats
+
+
+def _tar_entries(archive: str) -> t.Iterator[Entry]:
+    with _decompressed(archive) as stream:
+        source = _Source(stream)
+        # A stream is read once, front to back, so memory does not grow with the archive.
+        with tarfile.open(fileobj=t.cast("t.IO[bytes]", source), mode="r|", tarinfo=_Info) as entries:
+            for info in entries:
+                kind = "file" if info.isreg() else "folder" if info.isdir() else "symlink" if info.issym() else "hardlink" if info.islnk() else "other"
+                yield Entry(info.name, kind, info.mode, info.linkname, functools.partial(_content, entries, info))
+                entries.members = []  # type: ignore[attr-defined]  # it would keep every entry
+        if not source.ends_in_zeros():
+            raise ArchiveError("its end is missing")
+
+
+def _zip_entries(archive: str) -> t.Iterator[Entry]:
+    with zipfile.ZipFile(archive) as entries:
+        for info in entries.infolist():
+            mode = info.external_attr >> 16 if info.create_system == MADE_ON_UNIX else 0
+            if info.is_dir():
+                yield Entry(info.filename, "folder", stat.S_IMODE(mode) or 0o755)
+            elif stat.S_ISLNK(mode):
+                with entries.open(info) as stream:
+                    yield Entry(info.filename, "symlink", 0o777, os.fsdecode(stream.read(4096)))
+            else:
+                kind = "file" if stat.S_IFMT(mode) in (0, stat.S_IFREG) else "other"
+                yield Entry(info.filename, kind, stat.S_IMODE(mode) or 0o644, open=functools.partial(entries.open, info))
+
+
+@contextlib.contextmanager
+def _decompressed(archive: str) -> t.Iterator[t.IO[bytes]]:
     with open(archive, "rb") as stream:
         start = stream.read(6)
-    for magic, opener in COMPRESSIONS.items():
+    openers: dict[bytes, t.Callable[..., t.Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    for magic, opener in openers.items():
         if start.startswith(magic):
-            return opener(archive, "rb")
-    return open(archive, "rb")
+            with opener(archive, "rb") as stream:
+                yield stream
+            return
+    if start.startswith(b"\x28\xb5\x2f\xfd"):
+        with _zstd(archive) as stream:
+            yield stream
+    else:
+        with open(archive, "rb") as stream:
+            yield stream
+
+
+@contextlib.contextmanager
+def _zstd(archive: str) -> t.Iterator[t.IO[bytes]]:
+    try:
+        from compression import zstd  # type: ignore[import-not-found]  # noqa: PLC0415 - it may not be there
+    except ImportError:  # before Python 3.14
+        program = shutil.which("zstd")
+        if not program:
+            raise ArchiveError("it is compressed with zstd, which this host lacks; install the package zstd, or compress it with gzip or xz") from None
+        process = subprocess.Popen(
+            [program, "--decompress", "--stdout", "--", archive], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        with process:
+            try:
+                yield t.cast("t.IO[bytes]", process.stdout)
+                said = t.cast("t.IO[bytes]", process.stderr).read().decode(errors="replace").strip()
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise ArchiveError(f"it is damaged: {said}") from None
+    else:
+        try:
+            with zstd.open(archive, "rb") as stream:
+                yield stream
+        except zstd.ZstdError as error:
+            raise ArchiveError(f"it is damaged: {error}") from error
+
+
+def _content(entries: tarfile.TarFile, info: tarfile.TarInfo) -> t.IO[bytes]:
+    return t.cast("t.IO[bytes]", entries.extractfile(info))  # None only for what is no file
+
+
+class _Info(tarfile.TarInfo):
+    """An entry whose names fit into memory: tarfile reads them whole, however long they say they are."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size > BLOCK and info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+            raise ArchiveError(f"an entry has a name or attributes of {info.size} bytes")
+        return info
 
 
 class _Source:
@@ -82,79 +199,116 @@ class _Source:
         self._tail = b""
 
     def read(self, size: int) -> bytes:
-        block = self._stream.read(size)
+        try:
+            block = self._stream.read(size)
+        except (OSError, EOFError) as error:
+            # gzip and bz2 raise these for damage, and only here can they be told from a disk that is full.
+            raise ArchiveError(f"it cannot be unpacked: {error}") from error
         self._tail = (self._tail + block)[-tarfile.BLOCKSIZE :]
         return block
 
     def ends_in_zeros(self) -> bool:
-        while self.read(1 << 20):
+        while self.read(BLOCK):
             pass
         return self._tail == bytes(tarfile.BLOCKSIZE)
 
 
-def _extract(entries: tarfile.TarFile, entry: tarfile.TarInfo, folder: str, group: int) -> None:
-    path = _inside(folder, entry.name)
-    if path == folder:
-        return
-    _make_parents(path, folder, group)
-    if entry.isdir():
-        if not os.path.isdir(path) or os.path.islink(path):
-            os.mkdir(path)
-    elif os.path.lexists(path):
-        raise ArchiveError(f"{entry.name!r} occurs twice in it")
-    elif entry.isreg():
-        source = t.cast("t.IO[bytes]", entries.extractfile(entry))  # None only for what is no file
-        with open(path, "xb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-    elif entry.issym():
-        os.symlink(entry.linkname, path)
-        os.lchown(path, -1, group)
-        return
-    elif entry.islnk():
-        linked = _inside(folder, entry.linkname)
-        if os.path.realpath(linked) != linked or not os.path.isfile(linked):
-            raise ArchiveError(f"{entry.name!r} is a hard link to {entry.linkname!r}, which is no file of it")
-        os.link(linked, path)
-        return
-    else:
-        raise ArchiveError(f"{entry.name!r} is neither a file, a folder nor a link")
-    os.chown(path, -1, group)
-    # What the owner may read the app may read; nobody else may write; no setuid. A folder stays passable.
-    mode = entry.mode & 0o755 | (0o700 if entry.isdir() else 0o400)
-    os.chmod(path, mode | (mode & 0o500) >> 3)
+# Entries
 
 
-def _inside(folder: str, name: str) -> str:
-    path = os.path.normpath(os.path.join(folder, name))
-    if name.startswith("/") or not (path + "/").startswith(folder + "/"):
-        raise ArchiveError(f"{name!r} leads outside the release")
-    return path
+class _Unpacking:
+    """What has been unpacked so far, and the rules for what comes next."""
 
+    def __init__(self, folder: str, group: int, strip: int, max_size: int | None) -> None:
+        self.folder = folder
+        self.group = group
+        self.strip = strip
+        self.max_size = max_size
+        self.size = 0
+        self.count = 0
 
-def _make_parents(path: str, folder: str, group: int) -> None:
-    parent = os.path.dirname(path)
-    if parent == folder:
-        return
-    try:
-        kind = os.lstat(parent).st_mode
-    except FileNotFoundError:
-        _make_parents(parent, folder, group)
-        os.mkdir(parent)
-        os.chmod(parent, 0o755)
-        os.chown(parent, -1, group)
-        return
-    if not stat.S_ISDIR(kind):
-        raise ArchiveError(f"{os.path.relpath(path, folder)!r} leads through something that is not a folder")
-    _make_parents(parent, folder, group)
+    def add(self, entry: Entry) -> None:
+        name = self._stripped(entry.name)
+        if name is None:
+            return
+        self.count += 1
+        self._grow(LEAST_SIZE)
+        path = self._inside(name)
+        if path == self.folder:
+            return
+        self._make_parents(path)
+        is_folder = os.path.isdir(path) and not os.path.islink(path)
+        if os.path.lexists(path) and not (is_folder and entry.kind == "folder"):
+            raise ArchiveError(f"{entry.name!r} occurs twice in it")
+        if entry.kind == "folder":
+            if not is_folder:
+                os.mkdir(path)
+        elif entry.kind == "file":
+            self._write(path, t.cast("t.Callable[[], t.IO[bytes]]", entry.open))
+        elif entry.kind == "symlink":
+            os.symlink(entry.target, path)
+            os.lchown(path, -1, self.group)
+            return
+        elif entry.kind == "hardlink":
+            linked = self._inside(self._stripped(entry.target) or "")
+            if os.path.realpath(linked) != linked or not os.path.isfile(linked):
+                raise ArchiveError(f"{entry.name!r} is a hard link to {entry.target!r}, which is no file of it")
+            os.link(linked, path)
+            return
+        else:
+            raise ArchiveError(f"{entry.name!r} is neither a file, a folder nor a link")
+        os.chown(path, -1, self.group)
+        # What the owner may read the app may read; nobody else may write; no setuid. A folder stays passable.
+        mode = entry.mode & 0o755 | (0o700 if entry.kind == "folder" else 0o400)
+        os.chmod(path, mode | (mode & 0o500) >> 3)
 
+    def check_links(self) -> None:
+        """Refuses links that lead outside, now that all that they may lead to is there."""
+        for parent, folders, files in os.walk(self.folder):
+            for name in [*folders, *files]:
+                path = os.path.join(parent, name)
+                if not os.path.islink(path):
+                    continue
+                target = os.readlink(path)
+                leads_to = os.path.realpath(path) + "/"
+                if not leads_to.startswith((self.folder + "/", *SYSTEM_FOLDERS)):
+                    raise ArchiveError(f"{os.path.relpath(path, self.folder)!r} is a link to {target!r}, outside the release")
 
-def _check_links(folder: str) -> None:
-    for parent, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                continue
-            target: str = os.readlink(path)
-            leads_to = os.path.realpath(path) + "/"
-            if not leads_to.startswith((folder + "/", *SYSTEM_FOLDERS)):
-                raise ArchiveError(f"{os.path.relpath(path, folder)!r} is a link to {target!r}, outside the release")
+    def _stripped(self, name: str) -> str | None:
+        if not self.strip:
+            return name
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        return "/".join(parts[self.strip :]) or None
+
+    def _grow(self, size: int) -> None:
+        self.size += size
+        if self.max_size is not None and self.size > self.max_size:
+            raise ArchiveError(f"unpacked it is larger than app_release_max_size ({self.max_size} bytes)")
+
+    def _write(self, path: str, opener: t.Callable[[], t.IO[bytes]]) -> None:
+        with opener() as source, open(path, "xb") as target:
+            for block in iter(lambda: source.read(BLOCK), b""):
+                self._grow(len(block))
+                target.write(block)
+
+    def _inside(self, name: str) -> str:
+        path = os.path.normpath(os.path.join(self.folder, name))
+        if name.startswith("/") or not (path + "/").startswith(self.folder + "/"):
+            raise ArchiveError(f"{name!r} leads outside the release")
+        return path
+
+    def _make_parents(self, path: str) -> None:
+        parent = os.path.dirname(path)
+        if parent == self.folder:
+            return
+        try:
+            kind = os.lstat(parent).st_mode
+        except FileNotFoundError:
+            self._make_parents(parent)
+            os.mkdir(parent)
+            os.chmod(parent, 0o755)
+            os.chown(parent, -1, self.group)
+            return
+        if not stat.S_ISDIR(kind):
+            raise ArchiveError(f"{os.path.relpath(path, self.folder)!r} leads through something that is not a folder")
+        self._make_parents(parent)

@@ -24,6 +24,7 @@ def health_check() -> Options:
             "required_one_of": [("url", "tcp", "command")],
             "options": {
                 "url": {"type": "str"},
+                "unix_socket": {"type": "path"},
                 "status": {"type": "list", "elements": "int", "default": [200]},
                 "header": {"type": "dict", "default": {}},
                 "body": {"type": "str"},

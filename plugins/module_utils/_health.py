@@ -14,8 +14,9 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 import typing as t
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account
 
@@ -27,6 +28,7 @@ class Check:
     """A health check: one of url, tcp and command. Times are in seconds."""
 
     url: str | None = None
+    unix_socket: str | None = None
     status: t.Sequence[int] = (200,)
     header: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     body: str | None = None
@@ -35,6 +37,23 @@ class Check:
     timeout: float = 5
     interval: float = 1
     retries: int = 30
+
+    def about(self, release: str, *, written_for: str) -> Check:
+        """The check of this release. What it expects may name the release that it was written for, or say `{release}`.
+
+        Without this, the release that is gone back to would be asked for the name of the one that failed.
+        """
+        name = re.compile(rf"(?<![\w.-]){re.escape(written_for)}(?![\w-])") if written_for else None
+
+        def renamed(value: str, text: str) -> str:
+            value = value.replace("{release}", text)
+            return name.sub(lambda _found: text, value) if name else value
+
+        return dataclasses.replace(
+            self,
+            header={key: renamed(value, release) for key, value in self.header.items()},
+            body=None if self.body is None else renamed(self.body, re.escape(release)),
+        )
 
     def probe(self, *, folder: str, account: Account) -> str | None:
         """Looks once; a command runs in `folder`, as `account`."""
@@ -48,19 +67,16 @@ class Check:
 
     def _http(self, url: str) -> str | None:
         parts = urlsplit(url)
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            # The certificate names the public host, not the loopback address that is asked here.
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=self.timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.timeout)
+        connection = self._connection(parts)
+        deadline = time.monotonic() + self.timeout
         try:
             connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers={"Connection": "close"})
             response = connection.getresponse()
-            body = response.read(BODY_LIMIT).decode("utf-8", "replace")
+            body = b""
+            while len(body) < BODY_LIMIT and (block := response.read1(BODY_LIMIT - len(body))):
+                body += block
+                if time.monotonic() > deadline:
+                    return f"{url} did not end its answer within {self.timeout:g} s"
         except (OSError, http.client.HTTPException) as error:
             return f"{url} did not answer: {error or type(error).__name__}"
         finally:
@@ -70,9 +86,32 @@ class Check:
         for name, value in self.header.items():
             if response.headers.get(name) != value:
                 return f"{url} answered with the header {name}: {response.headers.get(name)}, not {value}"
-        if self.body is not None and not re.search(self.body, body):
+        if self.body is not None and not re.search(self.body, body.decode("utf-8", "replace")):
             return f"{url} answered with a body that does not match {self.body!r}"
         return None
+
+    def _connection(self, parts: SplitResult) -> http.client.HTTPConnection:
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            # The certificate names the public host, not the loopback address that is asked here.
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, parts.port, timeout=self.timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
+        if self.unix_socket:
+            path, encrypted = self.unix_socket, context if parts.scheme == "https" else None
+
+            def connect() -> None:
+                connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                connection.sock.settimeout(self.timeout)
+                connection.sock.connect(path)
+                if encrypted:
+                    connection.sock = encrypted.wrap_socket(connection.sock, server_hostname=host)
+
+            connection.connect = connect  # type: ignore[method-assign]
+        return connection
 
     def _tcp(self, address: str) -> str | None:
         host, _colon, port = address.rpartition(":")

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import grp
 import ipaddress
 import os
+import pwd
 import re
 import signal
 import struct
@@ -33,6 +36,25 @@ class Account:
         return options
 
 
+@contextlib.contextmanager
+def acting_as(user: str, group: str) -> t.Iterator[None]:
+    """Does what follows with the rights of an account; raises KeyError if there is none of this name."""
+    uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    if (uid, gid) == before[:2]:
+        yield
+        return
+    os.setgroups([gid])
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+        os.setgroups(before[2])
+
+
 def places(pid: int, account: Account) -> list[str]:
     """The physical folder that a process works in and the program that it executes, as far as they can be seen."""
     links = [f"/proc/{pid}/cwd", f"/proc/{pid}/exe"]
@@ -44,6 +66,28 @@ def places(pid: int, account: Account) -> list[str]:
         return os.fsdecode(done.stdout).splitlines() or _arguments(pid)
     except OSError:
         return []
+
+
+def command_line(pid: int) -> str:
+    """The program and the arguments of a process; empty if it has gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return os.fsdecode(stream.read().replace(b"\0", b" "))
+    except OSError:
+        return ""
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """How much memory a process uses, and how much this host could still give away, in bytes."""
+    return _amount(f"/proc/{pid}/status", "VmRSS"), _amount("/proc/meminfo", "MemAvailable")
+
+
+def _amount(path: str, name: str) -> int:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return next((int(line.split()[1]) << 10 for line in stream if line.startswith(f"{name}:")), 0)
+    except OSError:
+        return 0
 
 
 def _arguments(pid: int) -> list[str]:

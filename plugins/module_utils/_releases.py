@@ -6,6 +6,8 @@
     /srv/shop/releases/<id>/               a release, complete from the moment it has this name
     /srv/shop/releases/<id>/.release.json  its manifest
     /srv/shop/releases/.staging-*          a release in the making; an orphan once nobody holds its lock
+    /srv/shop/releases/.removed-*          a release on its way out, no longer one from the moment it has this name
+    /srv/shop/shared/                      what all releases share; the app may write here
     /srv/shop/current                      a link to the live release
     /srv/shop/.deploy/lock                 held by whoever switches; the kernel frees it
     /srv/shop/.deploy/pending.json         the switch under way; left behind only by one that died
@@ -17,7 +19,10 @@ What belongs here knows the folder and nothing of systemd.
 from __future__ import annotations
 
 import contextlib
+import datetime
+import errno
 import fcntl
+import glob
 import json
 import os
 import re
@@ -32,10 +37,16 @@ from ansible_collections.holdfast.systemd.plugins.module_utils import _files
 RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 MANIFEST = ".release.json"
 STAGING = ".staging-"
+REMOVED = ".removed-"
+ABANDONED = 24 * 3600
 
 
 class ReleaseError(Exception):
     """What is wrong with a release or its folder, and what to do."""
+
+
+class LockedError(ReleaseError):
+    """Somebody else has the lock; the text says who."""
 
 
 def check_id(release: str) -> str:
@@ -51,6 +62,7 @@ class Releases:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.releases = os.path.join(folder, "releases")
+        self.shared = os.path.join(folder, "shared")
         self.current_link = os.path.join(folder, "current")
         self._deploy = os.path.join(folder, ".deploy")
         self._pending = os.path.join(self._deploy, "pending.json")
@@ -104,6 +116,11 @@ class Releases:
 
     def discard_orphans(self) -> None:
         """Removes what stagings that died have left behind, and nothing that somebody works on."""
+        for archive in glob.glob(os.path.join(glob.escape(self.folder), ".incoming-*")):
+            # Nothing says whether somebody still brings it, except that nobody does for a whole day.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - os.stat(archive).st_mtime > ABANDONED:
+                    os.unlink(archive)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.releases):
                 if name.startswith(STAGING):
@@ -120,6 +137,27 @@ class Releases:
                 pass
             finally:
                 os.close(handle)
+
+    # Removal
+
+    def hide(self, release: str) -> None:
+        """Takes a release out of sight in one rename; `discard_hidden` then takes its time."""
+        os.rename(self.path(release), tempfile.mkdtemp(prefix=f"{REMOVED}{release}-", dir=self.releases))
+
+    def discard_hidden(self) -> list[str]:
+        """Deletes what was taken out of sight, also by runs that died; returns what could not be deleted, and why."""
+        troubles: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.releases)):
+                if name.startswith(REMOVED):
+                    folder = os.path.join(self.releases, name)
+                    try:
+                        shutil.rmtree(folder)
+                    except FileNotFoundError:
+                        pass  # another run deletes it too
+                    except OSError as error:
+                        troubles.append(f"{folder}: {error.strerror or error}")
+        return troubles
 
     # The link
 
@@ -142,7 +180,8 @@ class Releases:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.current_link)
         else:
-            temporary = os.path.join(self.folder, f".current-{os.getpid()}")
+            # One name for all, since whoever flips holds the lock: what a dead run left is replaced.
+            temporary = os.path.join(self.folder, ".current")
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             os.symlink(os.path.join("releases", check_id(release)), temporary)
@@ -152,14 +191,14 @@ class Releases:
     # The transaction's memory
 
     @contextlib.contextmanager
-    def lock(self, release: str, *, timeout: float) -> t.Iterator[None]:
-        """Holds the app's one lock; raises ReleaseError after `timeout` seconds, saying who has it."""
+    def lock(self, release: str, *, who: str, timeout: float) -> t.Iterator[None]:
+        """Holds the app's one lock; raises LockedError after `timeout` seconds, saying who has it."""
         os.makedirs(self._deploy, mode=0o755, exist_ok=True)
         handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._acquire(handle, timeout)
             os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "release": release, "since": now()}).encode(), 0)
+            os.pwrite(handle, f"release {release} by {who} (PID {os.getpid()}) since {now()}".encode(), 0)
             yield
         finally:
             os.close(handle)
@@ -173,22 +212,35 @@ class Releases:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     holder = os.pread(handle, 4096, 0).decode(errors="replace")
-                    raise ReleaseError(f"another deploy of this app is under way: {holder}; wait for it to end, then try again") from None
+                    raise LockedError(
+                        f"another deploy of this app is under way: {holder}; wait for it to end and try again, or raise app_lock_timeout ({timeout:g} s)"
+                    ) from None
                 time.sleep(0.1)
 
     def begin(self, record: dict[str, t.Any]) -> None:
         """Notes what a switch is about to do."""
+        for name in os.listdir(self._deploy):
+            if name.startswith("."):  # half a note of a run that died; nobody else writes, for we hold the lock
+                os.unlink(os.path.join(self._deploy, name))
         _files.write_atomically(self._pending, json.dumps(record) + "\n")
 
     def pending(self) -> dict[str, t.Any] | None:
         """The note of a switch that has not ended, or None."""
-        return _read_json(self._pending)
+        record = _read_json(self._pending)
+        # It died between its last two moves: the history has it, the note is still there.
+        if record and any((known["time"], known["id"]) == (record["time"], record["id"]) for known in self.history()[-1:]):
+            return None
+        return record
 
     def finish(self, record: dict[str, t.Any]) -> None:
         """Adds to the history how a switch ended, and forgets that it was under way."""
-        handle = os.open(self._history, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        handle = os.open(self._history, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            os.write(handle, (json.dumps(record) + "\n").encode())
+            size = os.fstat(handle).st_size
+            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+            line = ("\n" if torn else "") + json.dumps(record) + "\n"
+            if os.write(handle, line.encode()) != len(line.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._history)
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -198,16 +250,19 @@ class Releases:
 
     def history(self) -> list[dict[str, t.Any]]:
         """How each switch ended, oldest first."""
-        try:
-            with open(self._history, encoding="utf-8") as stream:
-                return [json.loads(line) for line in stream if line.endswith("}\n")]
-        except FileNotFoundError:
-            return []
+        records = []
+        with contextlib.suppress(FileNotFoundError), open(self._history, encoding="utf-8") as stream:
+            for line in stream:
+                # A line that a crash cut off tells nothing.
+                with contextlib.suppress(ValueError):
+                    records.append(json.loads(line))
+        return records
 
 
-def now() -> str:
-    """The time as it stands in manifests and in the history: UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def now(moment: datetime.datetime | None = None) -> str:
+    """A time, or the present one, as it stands in manifests and in the history: UTC, to the millisecond."""
+    moment = moment or datetime.datetime.now(datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def _read_json(path: str) -> dict[str, t.Any] | None:

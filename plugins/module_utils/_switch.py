@@ -11,55 +11,102 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+# A verb of a step, and how it reads; {} is the release that the step is about.
+VERBS = {
+    "before": "run app_before_switch in {}",
+    "stand-in": "start a stand-in of {} on the held socket and wait until it is ready",
+    "flip": "point current to {}",
+    "unlink": "take the link current away",
+    "backlog": "put the backlog of the sockets back to what their units say",
+    "restart": "restart the service while its socket holds the port",
+    "reload": "reload the service",
+    "prove": "wait until {} is ready and healthy",
+    "dismiss": "stop the stand-in of {}",
+    "after": "run app_after_switch in {}",
+    "stop": "stop the service",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One action of a switch: a verb that release_switch knows, and the release it is about.
-
-    flip     point `current` to the release; without one, take the link away
-    restart  restart the service, which then runs what `current` points to
-    prove    wait until the release is ready and healthy
-    stop     stop the service, because there is nothing that it could run
-    """
+    """One action of a switch: a verb of VERBS, and the release it is about."""
 
     verb: str
     release: str = ""
 
     def __str__(self) -> str:
-        if self.verb == "flip":
-            return f"point current to {self.release}" if self.release else "take the link current away"
-        return {
-            "restart": "restart the service while its socket holds the port",
-            "prove": f"wait until {self.release} is ready and healthy",
-            "stop": "stop the service",
-        }[self.verb]
+        return VERBS[self.verb].format(self.release)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The way forward, and for each step the steps that lead back once it has begun."""
+    """The way forward, and by the verbs of some steps the whole way back once that step has begun."""
 
     forward: t.Sequence[Step]
     backward: t.Mapping[str, t.Sequence[Step]]
 
-    def undo(self, begun: t.Sequence[Step]) -> list[Step]:
-        """The way back from a switch of which these steps have begun.
-
-        It runs in the order of the way forward: the link must be back before the service restarts.
-        """
-        return [step for done in begun for step in self.backward.get(done.verb, ())]
+    def undo(self, begun: t.Sequence[Step]) -> t.Sequence[Step]:
+        """The way back from a switch of which these steps have begun; nothing where nothing was touched."""
+        return next((self.backward[step.verb] for step in reversed(begun) if step.verb in self.backward), ())
 
 
-def plan_restart(*, release: str, current: str | None, previous: str | None) -> Plan:
-    """Plans the restart strategy: flip, restart behind the held socket, prove.
+def plan(
+    strategy: str,
+    *,
+    release: str,
+    current: str | None,
+    previous: str | None,
+    running: bool = True,
+    go_back: bool = True,
+    before: bool = False,
+    after: bool = False,
+) -> Plan:
+    """Plans a switch to `release` from what the link says now (`current`).
 
-    `current` is what the link says now; `previous` is the release to go back to, if there is one.
+    `previous` is the release to go back to, if there is one. A service that does not run or has no release can be neither reloaded
+    nor stood in for, so it is restarted whatever the strategy. Without `go_back` a release that fails stays live.
     """
-    flip = [Step("flip", release)] if current != release else []
-    forward = [*flip, Step("restart", release), Step("prove", release)]
+    if not running or current is None:
+        strategy = "restart"
+    ways = {"restart": _restart, "reload": _reload, "overlap": _overlap}
+    forward = [
+        *([Step("before", release)] if before else []),
+        *ways[strategy](release, flip=current != release),
+        *([Step("after", release)] if after else []),
+    ]
+    backward: dict[str, t.Sequence[Step]] = {}
+    if strategy == "overlap":
+        backward["stand-in"] = [Step("dismiss", release)]
+    if not go_back:
+        return Plan(forward, backward)
     if previous:
-        return Plan(forward, {"flip": [Step("flip", previous)], "restart": [Step("restart", previous), Step("prove", previous)]})
-    if current is None:
+        backward["flip"] = [Step("flip", previous), *([Step("dismiss", release)] if strategy == "overlap" else [])]
+        touched = ways[strategy](previous, flip=True)
+        if strategy == "overlap":
+            # The stand-in of the bad release goes once one of the good release serves.
+            touched.insert(1, Step("dismiss", release))
+    elif current is None:
         # A first deploy that fails leaves the host as it was: nothing runs and nothing is linked.
-        return Plan(forward, {"flip": [Step("flip")], "restart": [Step("stop")]})
-    return Plan(forward, {})
+        backward["flip"] = [Step("unlink")]
+        touched = [Step("unlink"), Step("stop")]
+    else:
+        return Plan(forward, backward)
+    for verb in ("backlog", "restart", "reload"):
+        backward[verb] = touched
+    return Plan(forward, backward)
+
+
+def _restart(release: str, *, flip: bool) -> list[Step]:
+    return [*_flip(release, flip), Step("backlog"), Step("restart", release), Step("prove", release)]
+
+
+def _reload(release: str, *, flip: bool) -> list[Step]:
+    return [*_flip(release, flip), Step("reload", release), Step("prove", release)]
+
+
+def _overlap(release: str, *, flip: bool) -> list[Step]:
+    return [Step("stand-in", release), *_restart(release, flip=flip), Step("dismiss", release)]
+
+
+def _flip(release: str, wanted: bool) -> list[Step]:
+    return [Step("flip", release)] if wanted else []

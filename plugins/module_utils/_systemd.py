@@ -8,13 +8,17 @@ What belongs here asks systemd or tells it something. What follows from the answ
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 import typing as t
 
+from ansible_collections.holdfast.systemd.plugins.module_utils import _files
+
 UNIT_FOLDER = "/etc/systemd/system"
+RUNTIME_UNIT_FOLDER = "/run/systemd/system"
 BINARIES = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 
 Run = t.Callable[..., tuple[int, str, str]]
@@ -39,9 +43,14 @@ class Systemd:
     # Units
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Properties of a unit as systemd has it loaded now (or would load it)."""
+        """Properties of a unit as systemd has it loaded now (or would load it); one that comes several times has several lines."""
         output = self._systemctl("show", "--property=" + ",".join(properties), "--", unit)
-        return dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
+        found: dict[str, str] = {}
+        for line in output.splitlines():
+            name, equals, value = line.partition("=")
+            if equals:
+                found[name] = f"{found[name]}\n{value}" if name in found else value
+        return found
 
     def is_active(self, unit: str) -> bool:
         """Whether a unit is up."""
@@ -58,6 +67,37 @@ class Systemd:
     def restart(self, unit: str) -> None:
         """Restarts a unit, or starts it, and waits until it is up; raises SystemdError if it does not."""
         self._systemctl("restart", "--", unit)
+
+    def reload(self, unit: str) -> None:
+        """Asks a unit to reload itself, and waits until systemd says that it has."""
+        self._systemctl("reload", "--", unit)
+
+    def loaded(self, pattern: str) -> list[str]:
+        """The names of the units that systemd has in memory and that match a pattern."""
+        listed = self._systemctl("list-units", "--all", "--plain", "--no-legend", "--", pattern)
+        return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+    def text(self, unit: str) -> str:
+        """The unit file and its drop-ins, one after the other, as they are on disk."""
+        return self._systemctl("cat", "--", unit)
+
+    def run_once(self, unit: str, text: str) -> None:
+        """Runs a oneshot unit that is there for this one run, and waits for its end; raises SystemdError if it fails."""
+        path = os.path.join(RUNTIME_UNIT_FOLDER, unit)
+        os.makedirs(RUNTIME_UNIT_FOLDER, mode=0o755, exist_ok=True)
+        _files.write_atomically(path, text)
+        try:
+            self._systemctl("start", "--", unit)
+        finally:
+            self.forget_once(unit)
+
+    def forget_once(self, *units: str) -> None:
+        """Ends units of `run_once`, also those of a run that died, and takes their files away."""
+        self._run(["systemctl", "stop", "--", *units])
+        for unit in units:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(RUNTIME_UNIT_FOLDER, unit))
+        self.forget_failures(*units)
 
     def disable(self, *units: str) -> None:
         """Takes away the links that start units at boot."""
@@ -76,19 +116,17 @@ class Systemd:
         name, _at, suffix = unit.partition("@.")
         if suffix:
             # A template itself is never loaded; its instances are.
-            listed = self._systemctl("list-units", "--all", "--plain", "--no-legend", f"{name}@*.{suffix}")
-            instances = [line.split()[0] for line in listed.splitlines()]
-            return any(self.needs_reload(instance, path) for instance in instances)
+            return any(self.needs_reload(instance, path) for instance in self.loaded(f"{name}@*.{suffix}"))
         known = self.show(unit, "FragmentPath", "DropInPaths", "NeedDaemonReload")
         loaded = path in [known.get("FragmentPath", ""), *known.get("DropInPaths", "").split()]
         # NeedDaemonReload alone misses a unit's first drop-in folder and a unit that was looked up before
         # its file existed.
         return known.get("NeedDaemonReload") == "yes" or loaded != os.path.exists(path)
 
-    def journal(self, unit: str, *, since: float, lines: int = 20) -> list[str]:
-        """The last lines that a unit and systemd itself wrote about it since a point in time (seconds)."""
+    def journal(self, *units: str, since: float, lines: int = 20) -> list[str]:
+        """The last lines that units and systemd itself wrote about them since a point in time (seconds)."""
         code, output, _errors = self._run(
-            ["journalctl", f"--unit={unit}", f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
+            ["journalctl", *(f"--unit={unit}" for unit in units), f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
         )
         return output.splitlines() if code == 0 else []
 

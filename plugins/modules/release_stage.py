@@ -11,10 +11,11 @@ version_added: 1.0.0
 short_description: Unpacks an archive as a release, atomically
 author: The holdfast.systemd developers (@holdfast)
 description:
-  - Unpacks a tar archive on the target into a hidden folder, checks it, forces it to the disk and renames it to
-    C(releases/<id>). A release is complete from the moment it has this name, and what is live is not touched.
+  - Unpacks an archive on the target into a hidden folder, checks it, links what the releases share, forces it to the disk
+    and renames it to C(releases/<id>). A release is complete from the moment it has this name, and what is live is not touched.
   - The code belongs to root. The app's group may read it and nobody else may write it.
   - A staging that died is thrown away by the next one.
+  - Needs neither C(tar) nor C(unzip) on the target. For zstd it needs Python 3.14 or the program C(zstd) there.
 extends_documentation_fragment:
   - holdfast.systemd._attributes
   - holdfast.systemd._attributes.changes
@@ -27,7 +28,8 @@ options:
     required: true
   src:
     description:
-      - The archive on the target, a tar file that is plain or compressed with gzip, bzip2 or xz.
+      - The archive on the target, a zip file, or a tar file that is plain or compressed with gzip, bzip2, xz or zstd.
+        Or a folder on the target, of which everything but C(.git), C(.hg) and C(.svn) is taken.
       - An entry that reaches outside the release, a device, a second entry of the same name and a damaged
         archive are refused. Set-user-ID bits and foreign write permissions are dropped.
       - A symbolic link may lead outside the release to the system's own programs below C(/usr), C(/bin), C(/lib) and C(/opt),
@@ -36,18 +38,40 @@ options:
     required: true
   checksum:
     description:
-      - The SHA-256 that the archive must have, in hexadecimal.
+      - The SHA-256 that the archive must have, in hexadecimal, with or without C(sha256:) in front.
       - It also tells whether a release of the same id is the same release.
     type: str
   remove_src:
     description: Remove the archive afterwards, also when it was refused.
     type: bool
     default: false
+  strip_components:
+    description: How many leading folders to take off each name in the archive.
+    type: int
+    default: 0
+  max_size:
+    description:
+      - How much room the release may take on the disk, for instance V(500M). Each entry counts as 4 KiB and its content.
+      - Without it nothing limits what an archive can grow to.
+    type: bytes
+  shared_paths:
+    description:
+      - Paths relative to the release that become links to the same path below C(shared), which all releases share.
+      - What C(shared) does not have yet is made there, from what the release brings at this path or else as an empty folder.
+        It belongs to O(user) and O(group).
+    type: list
+    elements: str
+    default: []
+  user:
+    description: The user that owns what is made in C(shared), usually the app's.
+    type: str
+    default: root
   group:
     description: The group that may read the release, usually the app's.
     type: str
     default: root
 seealso:
+  - module: holdfast.systemd.release_pack
   - module: holdfast.systemd.release_switch
 """
 
@@ -82,13 +106,23 @@ entries:
 """
 
 import contextlib
+import errno
 import grp
 import os
+import shutil
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _archive, _argspec
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import acting_as
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
+
+DISK_TROUBLE = {
+    errno.ENOSPC: "there is no room left on the disk; free some, lower app_keep_releases, or give the app another disk with app_base_dir",
+    errno.EDQUOT: "there is no room left in the quota; free some, or lower app_keep_releases",
+    errno.EROFS: "the file system is mounted read-only; mount it for writing, or choose another app_base_dir",
+}
 
 
 class Stage:
@@ -98,50 +132,111 @@ class Stage:
         self.releases = Releases(parameters["path"])
         self.release: str = parameters["release"]
         self.src: str = parameters["src"]
-        self.checksum: str | None = parameters["checksum"]
+        self.wanted: str = (parameters["checksum"] or "").removeprefix("sha256:").lower()
+        self.strip: int = parameters["strip_components"]
+        self.max_size: int | None = parameters["max_size"]
+        self.shared_paths = [_relative(path) for path in parameters["shared_paths"]]
+        self.user: str = parameters["user"]
         self.group: str = parameters["group"]
 
     def run(self) -> dict[str, t.Any]:
         folder = self.releases.path(self.release)
         staged = self.releases.manifest(self.release)
-        if staged:
-            checksum = self.checksum or self._checksum()
-            if staged["checksum"] != checksum:
-                raise ReleaseError(
-                    f"app_release_id: release {self.release} is already on this host with other content "
-                    f"(SHA-256 {staged['checksum']} there, {checksum} given); choose another id"
-                )
-            return {"changed": False, "release": self.release, "folder": folder, "checksum": staged["checksum"]}
-        checksum = self._checksum()
-        result = {"changed": True, "release": self.release, "folder": folder, "checksum": checksum or ""}
-        result["diff"] = {"before_header": folder, "after_header": folder, "before": "", "after": f"a release made of {checksum or self.src}\n"}
-        if not self.check_mode:
-            result["entries"] = self._stage(checksum or "")
-        return result
+        with self._archive() as archive:
+            checksum = self._checksum(archive, known=bool(staged))
+            if staged:
+                if checksum and staged["checksum"] != checksum:
+                    raise ReleaseError(
+                        f"app_release_id: release {self.release} is already on this host with other content "
+                        f"(SHA-256 {staged['checksum']} there, {checksum} given); choose another id"
+                    )
+                return {"changed": False, "release": self.release, "folder": folder, "checksum": staged["checksum"]}
+            result = {"changed": True, "release": self.release, "folder": folder, "checksum": checksum}
+            result["diff"] = {"before_header": folder, "after_header": folder, "before": "", "after": f"a release made of {checksum or self.src}\n"}
+            if not self.check_mode:
+                result["entries"] = self._stage(archive, checksum)
+            return result
 
-    def _checksum(self) -> str | None:
-        if not os.path.exists(self.src):
-            # In check mode the task that brings the archive has only said that it would.
-            if self.check_mode:
-                return self.checksum
-            raise ReleaseError(f"app_release_src: {self.src} does not exist on this host")
-        found = _archive.checksum(self.src)
-        if self.checksum and found != self.checksum:
-            raise ReleaseError(f"app_release_checksum: {self.src} has the SHA-256 {found}, not {self.checksum}; fetch or build it again")
+    @contextlib.contextmanager
+    def _archive(self) -> t.Iterator[str]:
+        """The archive to unpack; a folder is packed first, so that one set of rules holds for both."""
+        if not os.path.isdir(self.src):
+            yield self.src
+            return
+        with tempfile.NamedTemporaryFile(prefix=".incoming-", dir=None if self.check_mode else self.releases.folder) as packed:
+            try:
+                _archive.pack(self.src, t.cast("t.IO[bytes]", packed))
+            except _archive.ArchiveError as error:
+                raise ReleaseError(f"app_release_src: {self.src} cannot be a release: {error}") from error
+            packed.flush()
+            yield packed.name
+
+    def _checksum(self, archive: str, *, known: bool) -> str:
+        if not os.path.exists(archive):
+            # In check mode the task that brings the archive has only said that it would, and an archive that
+            # is here already need not come again.
+            if self.check_mode or (known and self.wanted):
+                return self.wanted
+            raise ReleaseError(f"app_release_src: {archive} does not exist on this host")
+        found = _archive.checksum(archive)
+        if self.wanted and found != self.wanted:
+            raise ReleaseError(f"app_release_checksum: {self.src} has the SHA-256 {found}, not {self.wanted}; fetch or build it again")
         return found
 
-    def _stage(self, checksum: str) -> int:
+    def _stage(self, archive: str, checksum: str) -> int:
         self.releases.discard_orphans()
         group = grp.getgrnam(self.group).gr_gid
         with self.releases.staging(self.release) as staging:
             try:
-                entries = _archive.unpack(self.src, staging, group=group)
+                entries = _archive.unpack(archive, staging, group=group, strip=self.strip, max_size=self.max_size)
             except _archive.ArchiveError as error:
                 raise ReleaseError(f"app_release_src: the archive was refused: {error}") from error
             os.chown(staging, -1, group)
             os.chmod(staging, 0o755)
+            for path in self.shared_paths:
+                self._share(staging, path)
             self.releases.publish(staging, {"id": self.release, "checksum": checksum, "entries": entries, "staged_at": now()})
         return entries
+
+    def _share(self, staging: str, path: str) -> None:
+        """Replaces a path of the release by a link into what all releases share."""
+        own, shared = os.path.join(staging, path), os.path.join(self.releases.shared, path)
+        if os.path.realpath(os.path.dirname(own)) != os.path.join(os.path.realpath(staging), os.path.dirname(path)).rstrip("/"):
+            raise ReleaseError(f"app_shared_paths: {path} leads through a link in the archive; name the path that it leads to")
+        # The app may write there and could have put a link in the way, so it is done with the app's rights.
+        with acting_as(self.user, self.group):
+            if not os.path.lexists(shared):
+                os.makedirs(os.path.dirname(shared), mode=0o750, exist_ok=True)
+                _bring(own, shared)
+        if os.path.isdir(own) and not os.path.islink(own):
+            shutil.rmtree(own)
+        elif os.path.lexists(own):
+            os.unlink(own)
+        os.makedirs(os.path.dirname(own), mode=0o755, exist_ok=True)
+        os.symlink(os.path.join(os.path.realpath(self.releases.shared), path), own)
+
+
+def _relative(path: str) -> str:
+    found = os.path.normpath(path)
+    if os.path.isabs(path) or found.split("/")[0] in ("..", ".") or not path.strip():
+        raise ReleaseError(f"app_shared_paths: {path!r} must be a path inside the release, for instance public/uploads")
+    return found
+
+
+def _bring(source: str, target: str) -> None:
+    """Copies what a release brings as the first content of what is shared: whole or not at all."""
+    scratch = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(target))
+    try:
+        new = os.path.join(scratch, "content")
+        if os.path.isdir(source):
+            shutil.copytree(source, new, symlinks=True)
+        elif os.path.exists(source):
+            shutil.copyfile(source, new)
+        else:
+            os.mkdir(new, 0o750)
+        os.rename(new, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main() -> t.NoReturn:
@@ -152,19 +247,26 @@ def main() -> t.NoReturn:
             "src": {"type": "path", "required": True},
             "checksum": {"type": "str"},
             "remove_src": {"type": "bool", "default": False},
+            "strip_components": {"type": "int", "default": 0},
+            "max_size": {"type": "bytes"},
+            "shared_paths": {"type": "list", "elements": "str", "default": []},
+            "user": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
         },
         supports_check_mode=True,
     )
     try:
         result = Stage(module).run()
-    except (ReleaseError, OSError) as error:
+    except ReleaseError as error:
         module.fail_json(msg=str(error))
-    except KeyError:
-        module.fail_json(msg=f"app_group: there is no group {module.params['group']} on this host; run the setup playbook first")
+    except OSError as error:
+        what = DISK_TROUBLE.get(error.errno or 0, error.strerror or str(error))
+        module.fail_json(msg=f"app_base_dir: release {module.params['release']} was not staged in {module.params['path']}: {what}")
+    except KeyError as error:
+        module.fail_json(msg=f"app_user, app_group: this host has no such account ({error}); run the setup playbook first")
     finally:
         if module.params["remove_src"] and not module.check_mode:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(module.params["src"])
     module.exit_json(**result)
 

@@ -346,9 +346,13 @@ class Reader:
             raise Refused(f"dropin: {dropin!r} cannot be the name of a drop-in; use letters, digits, '.', '_' and '-'")
         path = os.path.join(UNIT_FOLDER, f"{name}.d", f"{dropin.removesuffix('.conf')}.conf") if dropin else os.path.join(UNIT_FOLDER, name)
         secrets = {kind: value or {} for kind, value in (options.get("secrets") or {}).items()}
-        wanted = None
+        wanted: str | None = None
         if options["state"] == "present":
             wanted = self._render(name, options["sections"] or {}, secrets, replace=options["replace"])
+            if not wanted and dropin and options["sections"]:
+                wanted = None  # this systemd knows nothing of what it would change, so there is no drop-in
+            elif not wanted:
+                raise Refused(f"{name}: sections must hold at least one directive; use state=absent to remove the file")
         found, found_mode = None, 0o644
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="surrogateescape") as stream:
             found, found_mode = stream.read(), os.fstat(stream.fileno()).st_mode & 0o777
@@ -359,12 +363,9 @@ class Reader:
         try:
             _unit_file.render(sections)  # what is no section or directive at all is said before what is unknown
             known = self._known(name, _with_secrets(sections, secrets))
-            text = _unit_file.render(known, replace=replace)
+            return _unit_file.render(known, replace=replace)
         except _unit_file.UnitFileError as error:
             raise Refused(f"{name}: {error}") from error
-        if not text:
-            raise Refused(f"{name}: sections must hold at least one directive; use state=absent to remove the file")
-        return text
 
     def _known(self, name: str, sections: dict[str, t.Any]) -> dict[str, t.Any]:
         if not self.schema:
@@ -500,8 +501,13 @@ class Units:
         return holders
 
     def _stop_removed(self, changed: t.Sequence[UnitFile]) -> None:
-        removed = [file.name for file in changed if file.is_removal and "@." not in file.name]
-        if removed and self.running:
+        if not self.running:
+            return
+        removed = [file.name for file in changed if file.is_removal]
+        # A template itself is never loaded; its instances are.
+        instances = [instance for name in removed if "@." in name for instance in self.systemd.loaded(name.replace("@.", "@*."))]
+        removed = [name for name in removed if "@." not in name] + instances
+        if removed:
             # Together, for a socket would start the service again that is stopped before it.
             known = [name for name in removed if self.systemd.show(name, "LoadState").get("LoadState") != "not-found"]
             if known:

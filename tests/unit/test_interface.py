@@ -12,8 +12,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-# Their defaults follow from another variable, which an argument spec cannot say.
-DERIVED = {"app_user", "app_group"}
+# Their defaults follow from another variable or from the environment, which an argument spec cannot say.
+DERIVED = {"app_user", "app_group", "app_deployed_by"}
 
 
 def load(path: str) -> t.Any:

@@ -113,7 +113,7 @@ def test_a_folder_in_place_of_the_link_is_named(releases: Releases) -> None:
 
 
 def hold(folder: str, held: t.Any, let_go: t.Any) -> None:
-    with Releases(folder).lock("holder", timeout=0):
+    with Releases(folder).lock("holder", who="alice", timeout=0):
         held.set()
         let_go.wait(30)
 
@@ -124,26 +124,35 @@ def test_a_second_deploy_is_told_who_holds_the_lock_and_gets_it_when_the_holder_
     holder = context.Process(target=hold, args=(releases.folder, held, let_go))
     holder.start()
     assert held.wait(10)
-    with pytest.raises(ReleaseError, match=rf'"pid": {holder.pid}.*"release": "holder"'), releases.lock("mine", timeout=0.2):
+    with pytest.raises(ReleaseError, match=rf"release holder by alice \(PID {holder.pid}\) since 20"), releases.lock("mine", who="bob", timeout=0.2):
         pass
     holder.kill()
     holder.join()
-    with releases.lock("mine", timeout=0):
+    with releases.lock("mine", who="bob", timeout=0):
         pass
 
 
 def test_the_history_remembers_and_forgets_what_was_pending(releases: Releases) -> None:
-    with releases.lock("1", timeout=0):
-        releases.begin({"release": "1"})
-        assert releases.pending() == {"release": "1"}
-        releases.finish({"release": "1", "result": "ok"})
+    with releases.lock("1", who="alice", timeout=0):
+        releases.begin({"id": "1", "time": "now"})
+        assert releases.pending() == {"id": "1", "time": "now"}
+        releases.finish({"id": "1", "time": "now", "result": "ok"})
     assert releases.pending() is None
-    assert releases.history() == [{"release": "1", "result": "ok"}]
+    assert releases.history() == [{"id": "1", "time": "now", "result": "ok"}]
+
+
+def test_a_note_whose_switch_is_in_the_history_is_not_pending(releases: Releases) -> None:
+    with releases.lock("1", who="alice", timeout=0):
+        releases.finish({"id": "1", "time": "now", "result": "ok"})
+        releases.begin({"id": "1", "time": "now"})
+    assert releases.pending() is None
 
 
 def test_a_history_whose_last_line_was_cut_off_can_be_read(releases: Releases) -> None:
-    with releases.lock("1", timeout=0):
-        releases.finish({"release": "1", "result": "ok"})
+    with releases.lock("1", who="alice", timeout=0):
+        releases.finish({"id": "1", "time": "now", "result": "ok"})
     with open(os.path.join(releases.folder, ".deploy", "history.jsonl"), "a") as stream:
-        stream.write('{"release": "2"')
-    assert [record["release"] for record in releases.history()] == ["1"]
+        stream.write('{"id": "2"')
+    assert [record["id"] for record in releases.history()] == ["1"]
+    releases.finish({"id": "3", "time": "later", "result": "ok"})
+    assert [record["id"] for record in releases.history()] == ["1", "3"]

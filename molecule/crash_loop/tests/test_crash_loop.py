@@ -34,4 +34,4 @@ def test_the_socket_unit_stayed_active(load: dict[str, t.Any], reported: t.Calla
 
 def test_the_next_good_release_went_live(load: dict[str, t.Any], history: t.Callable[[str], list[dict[str, t.Any]]]) -> None:
     assert set(load["releases"]) == {"crash-before", "crash-after"}
-    assert [(record["release"], record["result"]) for record in history("crashing")[-2:]] == [("crash-crashing", "failed"), ("crash-after", "ok")]
+    assert [(record["id"], record["result"]) for record in history("crashing")[-2:]] == [("crash-crashing", "failed"), ("crash-after", "ok")]

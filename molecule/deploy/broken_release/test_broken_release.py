@@ -51,4 +51,4 @@ def test_the_error_says_what_happened_and_shows_the_journal(reported: t.Callable
 
 
 def test_the_history_keeps_the_failure(history: t.Callable[[str], list[dict[str, t.Any]]]) -> None:
-    assert (history("demo")[-1]["release"], history("demo")[-1]["from"], history("demo")[-1]["result"]) == ("broken", "fourth", "failed")
+    assert (history("demo")[-1]["id"], history("demo")[-1]["from"], history("demo")[-1]["result"]) == ("broken", "fourth", "failed")

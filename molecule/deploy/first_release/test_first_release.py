@@ -27,7 +27,6 @@ AS_THE_APP = "setpriv --reuid=demo --regid=demo --clear-groups"
         ("ReusePort", "no"),
         ("Backlog", "4096"),
         ("TriggerLimitIntervalUSec", "0"),
-        ("Triggers", "demo.service"),
     ],
 )
 def test_the_socket_unit_holds_the_port(unit: t.Callable[[str], Unit], name: str, value: str) -> None:
@@ -57,6 +56,10 @@ def test_the_socket_unit_holds_the_port(unit: t.Callable[[str], Unit], name: str
 )
 def test_the_service_runs_behind_it(unit: t.Callable[[str], Unit], name: str, value: str) -> None:
     assert unit("demo.service")[name] == value
+
+
+def test_the_socket_starts_the_service(unit: t.Callable[[str], Unit]) -> None:
+    assert "demo.service" in unit("demo.socket")["Triggers"].split()
 
 
 def test_the_service_depends_on_the_socket(unit: t.Callable[[str], Unit]) -> None:
@@ -100,4 +103,4 @@ def test_nothing_is_left_of_the_transfer(host: Host) -> None:
 
 
 def test_a_second_run_changed_nothing(history: t.Callable[[str], list[dict[str, t.Any]]]) -> None:
-    assert [(record["release"], record["result"]) for record in history("demo")] == [("first", "ok")]
+    assert [(record["id"], record["result"]) for record in history("demo")] == [("first", "ok")]

@@ -27,7 +27,7 @@ def test_the_clients_met_every_release(load: dict[str, t.Any]) -> None:
 
 def test_the_load_outlasted_the_deploys(load: dict[str, t.Any], history: t.Callable[[str], list[dict[str, t.Any]]]) -> None:
     ended = history("demo")[-1]["ended"]
-    assert history("demo")[-1]["release"] == "fourth"
+    assert history("demo")[-1]["id"] == "fourth"
     assert load["first_ended"] < ended < load["last_ended"] - 1
 
 
@@ -41,7 +41,7 @@ def test_the_service_was_restarted_and_the_socket_was_not(load: dict[str, t.Any]
 
 
 def test_the_history_tells_every_deploy(history: t.Callable[[str], list[dict[str, t.Any]]]) -> None:
-    assert [(record["release"], record["from"], record["result"]) for record in history("demo")] == [
+    assert [(record["id"], record["from"], record["result"]) for record in history("demo")] == [
         ("first", None, "ok"),
         ("second", "first", "ok"),
         ("third", "second", "ok"),

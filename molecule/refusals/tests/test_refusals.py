@@ -55,9 +55,12 @@ def half(path: str) -> str:
 
 DEPLOY = {
     "an id that is a path": ({"app_release_id": "../x"}, "app_release_id: '../x' cannot be a release id", "use up to 64 letters"),
-    "no archive": ({"app_release_src": MISSING}, "app_release_src", "give the path"),
-    "an archive that is not there": ({"app_release_src": "/nonexistent.tar.gz"}, "app_release_src: there is no file /nonexistent.tar.gz on the controller", ""),
-    "a folder for an archive": ({"app_release_src": "/tmp"}, "app_release_src: there is no file /tmp", ""),
+    "no archive": ({"app_release_src": MISSING}, "app_release_src", "there is no file or folder"),
+    "an archive that is not there": (
+        {"app_release_src": "/nonexistent.tar.gz"},
+        "app_release_src: there is no file or folder /nonexistent.tar.gz on the controller",
+        "",
+    ),
     "an archive cut in half": ({"app_release_src": half(archive("cut"))}, "app_release_src: the archive was refused", ""),
     "the same id with other content": (
         {"app_release_id": "live", "app_release_src": archive("other", DEMO_STATUS="200")},
