@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -50,6 +51,17 @@ def history(host: Host) -> t.Callable[[str], list[dict[str, t.Any]]]:
         return records
 
     return read
+
+
+class OneWorkerForEachHost(LoadScopeScheduling):
+    """With several workers, what is done to a host is done by one of them, in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("podman://")[2].split("]")[0].split("-")[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> OneWorkerForEachHost:
+    return OneWorkerForEachHost(config, log)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -34,6 +34,8 @@ def module(name: str, host: Host, arguments: dict[str, t.Any], *options: str) ->
     start = re.search(r"(SUCCESS|CHANGED|FAILED!) => ", done.stdout)
     assert start, done.stdout + done.stderr
     result: dict[str, t.Any] = json.JSONDecoder().raw_decode(done.stdout, start.end())[0]
+    # ansible takes them out of the result and wraps them.
+    result["warnings"] = " ".join(done.stderr.split())
     return result
 
 

@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 # Their defaults follow from another variable or from the environment, which an argument spec cannot say.
-DERIVED = {"app_user", "app_group", "app_deployed_by"}
+DERIVED = {"app_user": "the app's name", "app_group": "the app's name", "app_deployed_by": "the user on the controller"}
 
 
 def load(path: str) -> t.Any:
@@ -43,7 +43,7 @@ def test_the_readme_tells_the_same_types_and_defaults() -> None:
     assert list(told) == list(options())
     for name, option in options().items():
         if name in DERIVED:
-            default = "the app's name"
+            default = DERIVED[name]
         elif "default" in option:
             default = "`" + yaml.safe_dump(option["default"], default_flow_style=True).removesuffix("...\n").strip() + "`"
         else:

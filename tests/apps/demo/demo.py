@@ -2,14 +2,16 @@
 """A well-behaved HTTP server, and on request a badly behaved one.
 
 It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
-says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. The release that
-answers stands in the header X-Release and in the body.
+says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. On SIGHUP it does the same
+and then becomes the release that `current` leads to. The release that answers stands in the header X-Release and in
+the body.
 
 Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
 release can misbehave beside another that does not:
 
 DEMO_START_SECONDS   time to start up, before READY=1 (0)
 DEMO_REQUEST_SECONDS time to answer one request (0.005); /slow?SECONDS takes as long as it says
+                     and then loads code that nothing has loaded before
 DEMO_LINGER_SECONDS  how long an idle connection is kept during the drain (1)
 DEMO_BACKLOG         calls listen() with this number, as many servers do (unset: leaves the socket alone)
 DEMO_STATUS          the status of every answer (200)
@@ -20,6 +22,7 @@ DEMO_FAULT           exit-at-start, never-ready, crash-after-ready (DEMO_CRASH_S
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import signal
 import socket
@@ -75,11 +78,14 @@ class Connection:
         headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines}
         await reader.readexactly(int(headers.get("content-length", "0")))
         path = request.split(" ")[1]
-        await asyncio.sleep(float(path.partition("?")[2]) if path.startswith("/slow?") else self.server.request_seconds)
+        slow = path.startswith("/slow?")
+        await asyncio.sleep(float(path.partition("?")[2]) if slow else self.server.request_seconds)
+        # As apps do that load code late, when the link may long lead elsewhere.
+        lazy = f"X-Lazy: {os.path.realpath(importlib.import_module('lazy').PLACE)}\r\n" if slow else ""
         keep = headers.get("connection", "").lower() != "close" and not self.server.draining
         body = f"release {self.server.release}\n".encode()
         head = (
-            f"HTTP/1.1 {self.server.status} \r\nX-Release: {self.server.release}\r\nX-Pid: {os.getpid()}\r\n"
+            f"HTTP/1.1 {self.server.status} \r\nX-Release: {self.server.release}\r\nX-Pid: {os.getpid()}\r\n{lazy}"
             f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
         )
         writer.write(head.encode() + body)
@@ -101,6 +107,7 @@ class Server:
         self.listeners = listeners()
         self.connections: set[Connection] = set()
         self.draining = False
+        self.reloading = False
         self.finished = asyncio.Event()
 
     def accept(self, listener: socket.socket) -> None:
@@ -122,13 +129,19 @@ class Server:
         if self.draining and not self.connections:
             self.finished.set()
 
+    def reload(self) -> None:
+        self.reloading = True
+        self.drain()
+
     def drain(self) -> None:
-        notify("STOPPING=1")
+        if not self.reloading:
+            notify("STOPPING=1")
         self.draining = True
         loop = asyncio.get_running_loop()
         for listener in self.listeners:
             loop.remove_reader(listener)
-            listener.close()
+            if not self.reloading:
+                listener.close()
         # A client may just be sending on a connection that looks idle; it is answered and told to close.
         loop.call_later(float(self.config.get("DEMO_LINGER_SECONDS", "1")), self.close_idle)
         self.finish_when_empty()
@@ -143,6 +156,7 @@ class Server:
             loop.add_signal_handler(signal.SIGTERM, self.drain)
         else:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         for listener in self.listeners:
             listener.setblocking(False)
             if "DEMO_BACKLOG" in self.config:
@@ -153,6 +167,9 @@ class Server:
         if self.fault == "crash-after-ready":
             loop.call_later(float(self.config.get("DEMO_CRASH_SECONDS", "0.5")), os._exit, 1)
         await self.finished.wait()
+        if self.reloading:
+            os.chdir(Path.cwd().parents[1] / "current")
+            os.execv(sys.executable, [sys.executable, str(Path.cwd() / "demo.py")])
 
 
 async def main() -> None:
