@@ -31,7 +31,7 @@ VARIABLES = {
     "app_listen": [f"127.0.0.1:{PORT}"],
     "app_service_type": "notify",
     "app_directories": ["runtime", "state", "configuration"],
-    "app_environment": {"DEMO_LINGER_SECONDS": "0.2", "GREETING": "hello, world"},
+    "app_environment": {"DEMO_LINGER_SECONDS": "0.1", "GREETING": "hello, world"},
     "app_service_options": {"LimitAS": MEMORY_LIMIT},
     "app_start_timeout": "3s",
     "app_stop_timeout": "2s",

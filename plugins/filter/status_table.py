@@ -65,7 +65,7 @@ def status_table(found: dict[str, t.Any]) -> str:
 
 
 def _row(name: str, text: str) -> str:
-    return f"{name:<9} {text}".rstrip()
+    return f"{name:<9} {text}".rstrip().replace("\n", "\n" + " " * 10)
 
 
 class FilterModule:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import dataclasses
+import errno
 import functools
 import gzip
 import hashlib
@@ -86,7 +87,7 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
     neither file, folder nor link.
     """
     unpacking = _Unpacking(os.path.realpath(folder), group, strip, max_size)
-    entries = _zip_entries if zipfile.is_zipfile(archive) else _tar_entries
+    entries = _zip_entries if _is_zip(archive) else _tar_entries
     try:
         for entry in entries(archive):
             unpacking.add(entry)
@@ -94,6 +95,11 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
         raise ArchiveError(f"it cannot be unpacked: {error}") from error
     except (lzma.LZMAError, zlib.error) as error:
         raise ArchiveError(f"it is damaged: {error}") from error
+    except OSError as error:
+        # bz2 raises one without a number; the others are about names that no file can have.
+        if error.errno in (None, errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EILSEQ):
+            raise ArchiveError(f"it cannot be unpacked: {error}") from error
+        raise
     if unpacking.count == 0:
         raise ArchiveError("it is empty" + (f" below its {strip} leading folders" if strip else ""))
     unpacking.check_links()
@@ -101,6 +107,12 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
 
 
 # Formats
+
+
+def _is_zip(archive: str) -> bool:
+    # zipfile.is_zipfile looks at the end, where a tar archive may have a jar.
+    with open(archive, "rb") as stream:
+        return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def _tar_entries(archive: str) -> t.Iterator[Entry]:
@@ -119,6 +131,8 @@ def _tar_entries(archive: str) -> t.Iterator[Entry]:
 def _zip_entries(archive: str) -> t.Iterator[Entry]:
     with zipfile.ZipFile(archive) as entries:
         for info in entries.infolist():
+            if not info.filename:
+                raise ArchiveError("an entry has no name")
             mode = info.external_attr >> 16 if info.create_system == MADE_ON_UNIX else 0
             if info.is_dir():
                 yield Entry(info.filename, "folder", stat.S_IMODE(mode) or 0o755)
@@ -188,7 +202,17 @@ class _Info(tarfile.TarInfo):
         info = super().frombuf(buf, encoding, errors)
         if info.size > BLOCK and info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
             raise ArchiveError(f"an entry has a name or attributes of {info.size} bytes")
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            cls._refuse_sparse()
         return info
+
+    def _proc_gnusparse_10(self, *_arguments: object) -> None:
+        # tarfile would read a map of any length into memory.
+        self._refuse_sparse()
+
+    @staticmethod
+    def _refuse_sparse() -> t.NoReturn:
+        raise ArchiveError("it has a sparse file; make it without --sparse")
 
 
 class _Source:

@@ -8,12 +8,14 @@ A probe returns None when all is well and otherwise a sentence that says what it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import typing as t
 from urllib.parse import SplitResult, urlsplit
@@ -43,11 +45,13 @@ class Check:
 
         Without this, the release that is gone back to would be asked for the name of the one that failed.
         """
-        name = re.compile(rf"(?<![\w.-]){re.escape(written_for)}(?![\w-])") if written_for else None
+        # In the regular expression for a body it may be escaped.
+        plain = re.escape(written_for)
+        names = [rf"(?<![\w.-]){name}(?![\w-]|\\?[.]\w|\\-)" for name in (plain, re.escape(plain)) if written_for]
+        name = re.compile("|".join([r"\{release\}", *names]))
 
         def renamed(value: str, text: str) -> str:
-            value = value.replace("{release}", text)
-            return name.sub(lambda _found: text, value) if name else value
+            return name.sub(lambda _found: text, value)
 
         return dataclasses.replace(
             self,
@@ -70,17 +74,19 @@ class Check:
         connection = self._connection(parts)
         deadline = time.monotonic() + self.timeout
         try:
-            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers={"Connection": "close"})
-            response = connection.getresponse()
-            body = b""
-            while len(body) < BODY_LIMIT and (block := response.read1(BODY_LIMIT - len(body))):
-                body += block
-                if time.monotonic() > deadline:
-                    return f"{url} did not end its answer within {self.timeout:g} s"
+            connection.connect()
+            with _hung_up_after(self.timeout, connection.sock):
+                connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers={"Connection": "close"})
+                response = connection.getresponse()
+                body = b""
+                while len(body) < BODY_LIMIT and (block := response.read1(BODY_LIMIT - len(body))):
+                    body += block
         except (OSError, http.client.HTTPException) as error:
-            return f"{url} did not answer: {error or type(error).__name__}"
+            return f"{url} did not answer: {'timed out' if time.monotonic() > deadline else error or type(error).__name__}"
         finally:
             connection.close()
+        if time.monotonic() > deadline:
+            return f"{url} did not end its answer within {self.timeout:g} s"
         if response.status not in self.status:
             return f"{url} answered with status {response.status}, not {' or '.join(map(str, self.status))}"
         for name, value in self.header.items():
@@ -132,3 +138,19 @@ class Check:
             said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
             return f"{command[0]} ended with status {done.returncode}: {said[-500:]}"
         return None
+
+
+@contextlib.contextmanager
+def _hung_up_after(seconds: float, connection: socket.socket) -> t.Iterator[None]:
+    """Ends a conversation after so long: a socket's own timeout begins anew with each byte."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    watch = threading.Timer(seconds, hang_up)
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()

@@ -20,7 +20,11 @@ def previous(records: t.Sequence[Record], *, current: str | None, usable: t.Call
     Each rollback takes one step further back, so two in a row do not end where they began.
     """
     refused = bad(records)
-    for release in reversed(_live(records)):
+    trail = _live(records)
+    if current in trail:
+        # What was live after it was gone back from when a restart failed, which is no way back.
+        del trail[len(trail) - trail[::-1].index(current) :]
+    for release in reversed(trail):
         if release != current and release not in refused and usable(release):
             return release
     return None
@@ -34,7 +38,7 @@ def bad(records: t.Iterable[Record]) -> set[str]:
             continue  # a restart that fails says something of the configuration, not of the release
         if record["result"] == "ok":
             found.discard(record["id"])
-            if record["action"] == "rollback" and record["from"]:
+            if record["action"] == "rollback" and record["from"] not in (None, record["id"]):
                 found.add(record["from"])
         elif record["result"] == "failed":
             found.add(record["id"])
@@ -42,13 +46,16 @@ def bad(records: t.Iterable[Record]) -> set[str]:
 
 
 def last_good(records: t.Sequence[Record], *, release: str, usable: t.Callable[[str], bool]) -> str | None:
-    """The release to return to when `release` cannot be live: the last one switched to with success that has not failed since."""
-    judged = {release}
-    for record in reversed(records):
-        if record["result"] == "ok" and record["id"] not in judged and usable(record["id"]):
-            return str(record["id"])
-        if record["result"] != "interrupted":
-            judged.add(record["id"])
+    """The release to return to when `release` cannot be live: the last one switched to with success that is not bad."""
+    refused = bad(records)
+    for settled in (records, [record for record in records if record["action"] != "restart"]):
+        # A restart that failed may have been about the configuration: better its release than none.
+        judged = {release}
+        for record in reversed(settled):
+            if record["result"] == "ok" and record["id"] not in judged | refused and usable(record["id"]):
+                return str(record["id"])
+            if record["result"] != "interrupted":
+                judged.add(record["id"])
     return None
 
 

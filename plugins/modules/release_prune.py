@@ -13,7 +13,7 @@ author: The holdfast.systemd developers (@holdfast)
 description:
   - Removes releases by count and by age, counted from when each was last made live, or else staged. No file's time decides anything.
   - Never removes the live release, one that somebody switches to, the one that a rollback would go to, the last one that was good,
-    one that was staged within the last day and not yet switched to, and those in O(protect).
+    the one that was live before the last switch, one that was staged within the last day and not yet switched to, and those in O(protect).
   - A release is renamed out of sight before it is deleted, so an interrupted removal leaves no half release. The next one deletes the rest.
   - What cannot be removed is a warning and not a failure.
 extends_documentation_fragment:
@@ -66,6 +66,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import LockedError, ReleaseError, Releases, now
 
+FOREVER = 365_000  # days; a year of four digits, which sorts as text
+
 
 def surplus(releases: Releases, *, keep: int, keep_days: float, protect: t.Collection[str]) -> list[str]:
     """The releases that nothing speaks for, oldest first."""
@@ -81,6 +83,8 @@ def surplus(releases: Releases, *, keep: int, keep_days: float, protect: t.Colle
         pending.get("from"),
         _history.previous(history, current=current, usable=usable),
         _history.last_good(history, release=current or "", usable=usable),
+        # What was just gone back from is there to be looked at.
+        *(record["from"] for record in history[-1:]),
         *protect,
         *(by_use[-keep:] if keep else by_use),
     }
@@ -93,8 +97,7 @@ def surplus(releases: Releases, *, keep: int, keep_days: float, protect: t.Colle
 
 
 def _days_ago(days: float) -> str:
-    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=days)
-    return now(then)
+    return now(datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=min(days, FOREVER)))
 
 
 def main() -> t.NoReturn:

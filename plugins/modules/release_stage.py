@@ -212,8 +212,16 @@ class Stage:
             shutil.rmtree(own)
         elif os.path.lexists(own):
             os.unlink(own)
-        os.makedirs(os.path.dirname(own), mode=0o755, exist_ok=True)
+        _make_passable(os.path.dirname(own))
         os.symlink(os.path.join(os.path.realpath(self.releases.shared), path), own)
+
+
+def _make_passable(folder: str) -> None:
+    """Makes a folder and those above it, whatever the umask."""
+    if not os.path.isdir(folder):
+        _make_passable(os.path.dirname(folder))
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)
 
 
 def _relative(path: str) -> str:

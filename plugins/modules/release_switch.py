@@ -228,7 +228,10 @@ class Switch:
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
             self._refuse_unfit(release)
-            self._put_right()
+            righted = self._put_right()
+            if righted and self.action == "rollback" == righted["action"] and not self.options["release"] and righted["result"] == "ok":
+                # That was this very rollback; a second one would go too far.
+                return self._result(righted["id"], righted["from"], None)
             # What was put right may have moved the link, and with it the way back.
             return self._switch(self._release())
 
@@ -384,12 +387,12 @@ class Switch:
             return "It was left as it is, as app_rollback_on_failure says."
         return "There is no earlier release to go back to, so it was left as it is."
 
-    def _put_right(self) -> None:
-        """Ends a switch that died half-way: by what is there now, whatever it had meant to do."""
+    def _put_right(self) -> dict[str, t.Any] | None:
+        """Ends a switch that died half-way, by what is there now, whatever it had meant to do; returns how it ended."""
         self.service.end_commands()
         pending = self.releases.pending()
         if pending is None:
-            return
+            return None
         goal, origin = pending["id"], pending.get("from")
         current = self.releases.current()
         reason, result = pending.get("reason", ""), "interrupted"
@@ -407,7 +410,9 @@ class Switch:
             outcome, _well = self._go_back(self._way_home(origin if origin and self._is_staged(origin) else None, current))
             result, reason = ("failed" if reason else "interrupted"), f"{reason}. {outcome}".removeprefix(". ")
         self._dismiss_stand_ins()
-        self._record({**pending, "duration": None, "result": result, "reason": reason})
+        record = {**pending, "duration": None, "result": result, "reason": reason}
+        self._record(record)
+        return record
 
     def _way_home(self, origin: str | None, current: str | None) -> list[Step]:
         """The way to the release that was live when the dead run began, without a restart where it still runs."""

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import re
 import socket
+import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -19,12 +24,24 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._processes import
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path in ("/slow", "/endless"):
+            return self.stream(*((b"0", 0.1) if self.path == "/slow" else (b"0" * 65536, 0)))
         body = f"release 7, asked for {self.path}".encode()
         self.send_response(503 if self.path == "/sick" else 200)
         self.send_header("X-Release", "7")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        return None
+
+    def stream(self, block: bytes, pause: float) -> None:
+        """Sends a body without end to whoever still listens."""
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(block)
+                time.sleep(pause)
 
     def log_message(self, *_arguments: object) -> None:
         pass
@@ -111,3 +128,131 @@ def test_the_place_of_a_process_is_its_folder_and_its_program(tmp_path: Path) ->
     finally:
         child.communicate(b"\n")
     assert places(child.pid, Account()) == []
+
+
+# A socket that is a path
+
+
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+    def get_request(self) -> tuple[socket.socket, t.Any]:
+        connection, _address = super().get_request()
+        return connection, ("a path", 0)  # which the handler would log
+
+
+@pytest.fixture(scope="module")
+def path_of_socket() -> t.Iterator[str]:
+    # A socket's path may have no more than 107 bytes, and that of a test's own folder may have more.
+    with tempfile.TemporaryDirectory() as folder:
+        server = UnixServer(f"{folder}/shop.sock", Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"{folder}/shop.sock"
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "complaint"),
+    [
+        ("http://localhost/a?b=c", {"body": r"asked for /a\?b=c$", "header": {"X-Release": "7"}}, None),
+        # No such host is looked up, for the socket is asked instead.
+        ("http://shop.invalid:1/", {}, None),
+        ("http://localhost/sick", {}, "status 503, not 200"),
+    ],
+)
+def test_a_url_can_be_asked_of_a_socket_that_is_a_path(path_of_socket: str, url: str, options: dict[str, t.Any], complaint: str | None) -> None:
+    saw = probe(url=url, unix_socket=path_of_socket, **options)
+    assert saw is None if complaint is None else complaint in str(saw)
+
+
+def test_a_path_where_nobody_listens_does_not_pass(tmp_path: Path) -> None:
+    assert "did not answer" in str(probe(url="http://localhost/", unix_socket=str(tmp_path / "none.sock")))
+
+
+# Servers that take their time
+
+
+def test_a_head_that_drips_in_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+
+        def serve() -> None:
+            connection, _address = slow.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(4096)
+                for byte in b"HTTP/1.0 200 OK\r\nX-Slow: yes\r\n\r\n":
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.1)
+
+        threading.Thread(target=serve, daemon=True).start()
+        started = time.monotonic()
+        assert probe(url=f"http://127.0.0.1:{slow.getsockname()[1]}/", timeout=0.3) is not None
+        assert time.monotonic() - started < 2
+
+
+def test_a_body_that_drips_in_is_given_up_in_time(address: str) -> None:
+    started = time.monotonic()
+    assert "did not end its answer within 0.3 s" in str(probe(url=f"http://{address}/slow", timeout=0.3))
+    assert time.monotonic() - started < 2
+
+
+def test_a_body_without_end_is_read_no_further_than_needed(address: str) -> None:
+    assert probe(url=f"http://{address}/endless", body="^0{1048576}$", timeout=30) is None
+
+
+# A check that names its release
+
+
+@pytest.mark.parametrize(
+    ("expected", "written_for", "release", "found"),
+    [
+        ("{release}", "2", "1", "1"),
+        ("release={release};", "2", "1", "release=1;"),
+        ("2", "2", "1", "1"),
+        ("shop/1.2", "1.2", "1.1", "shop/1.1"),
+        ("shop 2026-11-21, ready", "2026-11-21", "2026-11-20", "shop 2026-11-20, ready"),
+        ("It is 1.2.", "1.2", "1.1", "It is 1.1."),
+        # Where the id is only a part of another word, something else is meant.
+        ("1.2.3", "1.2", "1.1", "1.2.3"),
+        ("1.2-rc1", "1.2", "1.1", "1.2-rc1"),
+        ("11.2", "1.2", "1.1", "11.2"),
+        ("x-1.2", "1.2", "1.1", "x-1.2"),
+        ("1x2", "1.2", "1.1", "1x2"),
+        ("2nd", "2", "1", "2nd"),
+        # A restart and a rollback without a name were written for no release in particular.
+        ("2", "", "1", "2"),
+        ("{release}", "", "1", "1"),
+        # What is put in is not looked at again.
+        ("2", "2", "2-2", "2-2"),
+        ("2 {release}", "2", "a-2", "a-2 a-2"),
+        ("{release}", "2", "2.1", "2.1"),
+    ],
+)
+def test_a_header_is_expected_to_name_the_release_that_is_looked_at(expected: str, written_for: str, release: str, found: str) -> None:
+    assert Check(header={"X-Release": expected}).about(release, written_for=written_for).header == {"X-Release": found}
+
+
+@pytest.mark.parametrize("written", ["{release}", "1.2-b", re.escape("1.2-b")], ids=["placeholder", "plain", "escaped"])
+@pytest.mark.parametrize("around", ["%s", "^%s$", "^(%s|none)$", "v?%s$"])
+def test_a_body_is_expected_to_name_the_release_that_is_looked_at(written: str, around: str) -> None:
+    check = Check(body=around % written).about("1.1", written_for="1.2-b")
+    assert re.search(str(check.body), "1.1")
+    assert not re.search(str(check.body), "1x1")
+    assert not re.search(str(check.body), "1.2-b")
+
+
+@pytest.mark.parametrize("release", ["2.1", "2-1", "2", "1-2"])
+def test_a_release_may_be_called_much_like_the_one_that_failed(release: str) -> None:
+    pattern = str(Check(body="^{release}$").about(release, written_for="2").body)
+    assert re.search(pattern, release)
+
+
+def test_the_release_that_is_gone_back_to_is_not_asked_for_the_name_of_the_one_that_failed(address: str) -> None:
+    written_for_8 = Check(url=f"http://{address}/", header={"X-Release": "8"}, body="^release 8,")
+    assert written_for_8.probe(folder="/", account=Account()) == f"http://{address}/ answered with the header X-Release: 7, not 8"
+    assert written_for_8.about("7", written_for="8").probe(folder="/", account=Account()) is None
+
+
+def test_all_else_of_a_check_stays_as_it_is() -> None:
+    check = Check(url="http://127.0.0.1:2/2", status=[2], timeout=2, interval=2, retries=2)
+    assert check.about("1", written_for="2") == check

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import time
 import typing as t
 from pathlib import Path
 
@@ -156,3 +158,102 @@ def test_a_history_whose_last_line_was_cut_off_can_be_read(releases: Releases) -
     assert [record["id"] for record in releases.history()] == ["1"]
     releases.finish({"id": "3", "time": "later", "result": "ok"})
     assert [record["id"] for record in releases.history()] == ["1", "3"]
+
+
+# Removal
+
+
+def hidden(releases: Releases) -> list[str]:
+    return [name for name in os.listdir(releases.releases) if name.startswith(".")]
+
+
+def test_a_release_is_gone_from_the_moment_it_is_hidden(releases: Releases) -> None:
+    stage(releases, "1")
+    stage(releases, "2")
+    releases.hide("1")
+    assert [manifest["id"] for manifest in releases.all()] == ["2"]
+    assert releases.manifest("1") is None
+    assert len(hidden(releases)) == 1
+
+
+def test_what_is_hidden_can_be_deleted_and_staged_again(releases: Releases) -> None:
+    stage(releases, "1")
+    releases.hide("1")
+    stage(releases, "1")
+    assert releases.discard_hidden() == []
+    assert os.listdir(releases.releases) == ["1"]
+
+
+def test_a_removal_that_died_is_finished_by_the_next(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage(releases, "1")
+    releases.hide("1")
+
+    def die(_folder: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            releases.discard_hidden()
+    assert releases.all() == []
+    assert Releases(releases.folder).discard_hidden() == []
+    assert hidden(releases) == []
+
+
+def test_what_cannot_be_deleted_is_told_and_keeps_nothing_else_from_going(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> None:
+    for release in ("1", "2", "3"):
+        stage(releases, release)
+        releases.hide(release)
+    rmtree = shutil.rmtree
+
+    def refuse_one(folder: str) -> None:
+        if ".removed-2-" in folder:
+            raise PermissionError(1, "Operation not permitted", folder)
+        rmtree(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse_one)
+    (trouble,) = releases.discard_hidden()
+    (left,) = hidden(releases)
+    assert trouble == f"{releases.releases}/{left}: Operation not permitted"
+    assert left.startswith(".removed-2-")
+
+
+def test_without_releases_there_is_nothing_to_discard(releases: Releases) -> None:
+    assert releases.discard_hidden() == []
+    releases.discard_orphans()
+    assert os.listdir(releases.folder) == []
+
+
+# What runs that died have left behind
+
+
+def test_an_archive_that_nobody_brought_to_its_end_is_removed_after_a_day(tmp_path: Path) -> None:
+    # The name of a folder is no pattern, whatever it looks like.
+    releases = Releases(str(tmp_path / "[shop]"))
+    os.mkdir(releases.folder)
+    old, fresh, foreign = (Path(releases.folder, name) for name in (".incoming-old", ".incoming-fresh", "incoming-foreign"))
+    for path, hours in ((old, 25), (fresh, 23), (foreign, 25)):
+        path.write_text("half an archive")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    releases.discard_orphans()
+    assert sorted(os.listdir(releases.folder)) == [".incoming-fresh", "incoming-foreign"]
+
+
+def test_half_a_flip_does_not_stand_in_the_way_of_the_next(releases: Releases) -> None:
+    stage(releases, "1")
+    stage(releases, "2")
+    os.symlink("releases/1", os.path.join(releases.folder, ".current"))
+    releases.flip("2")
+    assert releases.current() == "2"
+    assert sorted(os.listdir(releases.folder)) == ["current", "releases"]
+
+
+def test_half_a_note_is_removed_by_the_next_switch_and_nothing_else_is(releases: Releases) -> None:
+    with releases.lock("1", who="alice", timeout=0):
+        releases.finish({"id": "1", "time": "now", "result": "ok"})
+        Path(releases.folder, ".deploy", ".pending.json.abc123").write_text('{"id": "2", "ti')
+        assert releases.pending() is None
+        releases.begin({"id": "2", "time": "later"})
+    assert sorted(os.listdir(os.path.join(releases.folder, ".deploy"))) == ["history.jsonl", "lock", "pending.json"]
+    assert releases.pending() == {"id": "2", "time": "later"}
+    assert [record["id"] for record in releases.history()] == ["1"]

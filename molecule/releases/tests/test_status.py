@@ -42,21 +42,20 @@ def shown(app: App, deployed: None) -> Run:
 
 
 def test_the_table_says_what_is_live_and_what_was(shown: Run, info: dict[str, t.Any]) -> None:
-    rows = [" ".join(line.strip(" -'").split()) for line in shown.output.splitlines()]
-    for row in (f"app {NAME}", "current lowering", "running lowering", "previous one", f"{ADDRESS}: 0 waiting, backlog 5, lowered by the app from 4096"):
-        assert row in rows
+    said = " ".join(shown.output.split())
     patterns = (
-        rf"service active since .+, PID {info['pid']}",
-        rf"socket {NAME}\.socket active since .+",
-        r"release lowering staged \S+ \(live\)",
-        r"release bad staged \S+ \(bad\)",
-        r"release one staged \S+",
+        rf"- app {NAME} - current lowering - running lowering - service active since .+, PID {info['pid']} - previous one ",
+        rf"- socket {NAME}\.socket active since .+ {ADDRESS}: 0 waiting, backlog 5, lowered by the app from {info['sockets'][0]['listeners'][0]['wanted_backlog']}",
+        r"- release polite staged \S+ -",
+        r"- release lowering staged \S+ \(live\) -",
+        r"- release bad staged \S+ \(bad\) -",
+        r"- release one staged \S+ -",
         r"deploy \S+ one -> lowering by tester, ok in [0-9.]+ s",
-        r"deploy \S+ one -> bad by tester, failed in [0-9.]+ s: it did not start: .+",
+        r"deploy \S+ one -> bad by tester, failed in [0-9.]+ s: it did not start: its main process ended",
         r"deploy \S+ nothing -> one by tester, ok in [0-9.]+ s",
     )
     for pattern in patterns:
-        assert re.search(f"^{pattern}", "\n".join(rows), re.MULTILINE), pattern
+        assert re.search(pattern, said), pattern
 
 
 def test_a_play_can_go_on_with_the_fact(shown: Run) -> None:
@@ -113,7 +112,7 @@ def test_it_counts_who_waits_to_be_accepted(host: Host, app: App, info: dict[str
 
 def test_a_lowered_backlog_is_warned_of_and_put_back_before_the_restart(host: Host, app: App, info: dict[str, t.Any]) -> None:
     wanted = info["sockets"][0]["listeners"][0]["wanted_backlog"]
-    assert wanted == int(host.check_output("cat /proc/sys/net/core/somaxconn")) or wanted == 4096
+    assert wanted == min(4096, int(host.check_output("cat /proc/sys/net/core/somaxconn")))
     done = playbook("deploy", host, {**VARIABLES, "app_release_id": "polite", "app_release_src": str(app.scratch / "polite")})
     assert done.returncode == 0, done.stdout
     said = " ".join(done.stdout.split())
