@@ -42,5 +42,8 @@ def module(name: str, host: Host, arguments: dict[str, t.Any], *options: str) ->
 def archive(name: str, **settings: str) -> str:
     """Packs a release of the demo app; the settings say how it behaves."""
     path = SCRATCH / f"{name}.tar.gz"
-    subprocess.run([ROOT / "tests/apps/pack", path, *(f"{key}={value}" for key, value in settings.items())], check=True)
+    # Tests of several hosts run at the same time, and what one of them sends must be whole.
+    packing = path.with_suffix(f".{os.getpid()}")
+    subprocess.run([ROOT / "tests/apps/pack", packing, *(f"{key}={value}" for key, value in settings.items())], check=True)
+    packing.rename(path)
     return str(path)

@@ -6,6 +6,7 @@ Run it as `make demo`. It ends with status 0 only if no request failed and the r
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -55,9 +56,9 @@ def archive(release: str, **override: str) -> Path:
     return path
 
 
-def deploy(release: str, **override: str) -> None:
-    succeeds = not override
-    playbook("deploy", "-e", f"app_release_id={release}", "-e", f"app_release_src={archive(release, **override)}", succeeds=succeeds)
+def deploy(release: str, strategy: str = "restart", **override: str) -> None:
+    given = {"app_release_id": release, "app_release_src": str(archive(release, **override)), "app_switch": strategy}
+    playbook("deploy", "-e", json.dumps(given), succeeds=not override)
 
 
 def socket_since() -> str:
@@ -69,12 +70,12 @@ def live(url: str) -> str:
         return str(answer.headers["X-Release"])
 
 
-def under_load(url: str, title: str, release: str, *, seconds: float, expect: str, **override: str) -> tuple[Report, Mark]:
+def under_load(url: str, title: str, release: str, strategy: str, *, seconds: float, expect: str, **override: str) -> tuple[Report, Mark]:
     before = socket_since()
     load = Load(url, seconds=seconds, pause=0.04)
     time.sleep(2)
     started = time.time()
-    deploy(release, **override)
+    deploy(release, strategy, **override)
     mark = Mark(title, started, time.time())
     report = load.wait()
     failed = sum(report.failures.values())
@@ -107,8 +108,9 @@ def main() -> None:
     say("Deploying under load: 40 clients, half of them with a new connection for each request\n")
     say(f"  {'':<44}{'requests':>9}{'failed':>9}{'slowest':>15}")
     steps = [
-        under_load(url, "release 2", "2", seconds=14, expect="2"),
-        under_load(url, "release 3 crashes at start, 2 comes back", "3", seconds=18, expect="2", DEMO_FAULT="exit-at-start"),
+        under_load(url, "release 2, restart", "2", "restart", seconds=15, expect="2"),
+        under_load(url, "release 3, overlap", "3", "overlap", seconds=16, expect="3"),
+        under_load(url, "release 4 crashes at start, overlap", "4", "overlap", seconds=12, expect="3", DEMO_FAULT="exit-at-start"),
     ]
     requests: list[Request] = [request for report, _mark in steps for request in report.requests]
     picture = ROOT / "demo-latency.svg"

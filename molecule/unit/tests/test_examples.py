@@ -22,7 +22,7 @@ TASKS = yaml.safe_load(documented.EXAMPLES)
 
 
 def run(host: Host, tasks: list[dict[str, t.Any]]) -> str:
-    path = SCRATCH / "examples.yml"
+    path = SCRATCH / f"{host.backend.get_hostname()}-examples.yml"
     path.write_text(yaml.safe_dump([{"hosts": host.backend.get_hostname(), "gather_facts": False, "tasks": tasks}]))
     plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(["ansible-playbook", path], env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
