@@ -22,6 +22,13 @@ import typing as t
 import zipfile
 import zlib
 
+try:
+    from compression import zstd  # type: ignore[import-not-found]
+except ImportError:  # before Python 3.14
+    zstd = None
+
+# What a stream that is damaged raises.
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, *((zstd.ZstdError,) if zstd else ()))
 # Where a link may lead outside its release: to the system's own programs, as in a virtual environment.
 SYSTEM_FOLDERS = ("/bin/", "/lib/", "/lib64/", "/opt/", "/usr/")
 # What a version control system keeps for itself is no part of a release.
@@ -96,8 +103,8 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
     except (lzma.LZMAError, zlib.error) as error:
         raise ArchiveError(f"it is damaged: {error}") from error
     except OSError as error:
-        # bz2 raises one without a number; the others are about names that no file can have.
-        if error.errno in (None, errno.ENAMETOOLONG, errno.ENOENT, errno.EINVAL, errno.EILSEQ):
+        # bz2 raises one without a number; the others are about names that no file can have there.
+        if error.errno in (None, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ):
             raise ArchiveError(f"it cannot be unpacked: {error}") from error
         raise
     if unpacking.count == 0:
@@ -116,7 +123,7 @@ def _is_zip(archive: str) -> bool:
 
 
 def _tar_entries(archive: str) -> t.Iterator[Entry]:
-    with _decompressed(archive) as stream:
+    with contextlib.closing(_decompressed(archive)) as stream:
         source = _Source(stream)
         # A stream is read once, front to back, so memory does not grow with the archive.
         with tarfile.open(fileobj=t.cast("t.IO[bytes]", source), mode="r|", tarinfo=_Info) as entries:
@@ -144,50 +151,38 @@ def _zip_entries(archive: str) -> t.Iterator[Entry]:
                 yield Entry(info.filename, kind, stat.S_IMODE(mode) or 0o644, open=functools.partial(entries.open, info))
 
 
-@contextlib.contextmanager
-def _decompressed(archive: str) -> t.Iterator[t.IO[bytes]]:
+def _decompressed(archive: str) -> t.IO[bytes]:
     with open(archive, "rb") as stream:
         start = stream.read(6)
-    openers: dict[bytes, t.Callable[..., t.Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-    for magic, opener in openers.items():
-        if start.startswith(magic):
-            with opener(archive, "rb") as stream:
-                yield stream
-            return
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        with _zstd(archive) as stream:
-            yield stream
-    else:
-        with open(archive, "rb") as stream:
-            yield stream
+    openers: dict[bytes, t.Callable[..., t.Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"\x28\xb5\x2f\xfd": _zstd}
+    opener = next((opener for magic, opener in openers.items() if start.startswith(magic)), open)
+    return t.cast("t.IO[bytes]", opener(archive, "rb"))
 
 
-@contextlib.contextmanager
-def _zstd(archive: str) -> t.Iterator[t.IO[bytes]]:
-    try:
-        from compression import zstd  # type: ignore[import-not-found]  # noqa: PLC0415 - it may not be there
-    except ImportError:  # before Python 3.14
-        program = shutil.which("zstd")
-        if not program:
-            raise ArchiveError("it is compressed with zstd, which this host lacks; install the package zstd, or compress it with gzip or xz") from None
-        process = subprocess.Popen(
-            [program, "--decompress", "--stdout", "--", archive], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        with process:
-            try:
-                yield t.cast("t.IO[bytes]", process.stdout)
-                said = t.cast("t.IO[bytes]", process.stderr).read().decode(errors="replace").strip()
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            raise ArchiveError(f"it is damaged: {said}") from None
-    else:
-        try:
-            with zstd.open(archive, "rb") as stream:
-                yield stream
-        except zstd.ZstdError as error:
-            raise ArchiveError(f"it is damaged: {error}") from error
+def _zstd(archive: str, mode: str) -> t.Any:
+    if zstd:
+        return zstd.open(archive, mode)
+    program = shutil.which("zstd")
+    if not program:
+        raise ArchiveError("it is compressed with zstd, which this host lacks; install the package zstd, or compress it with gzip or xz")
+    return _ZstdProgram(program, archive)
+
+
+class _ZstdProgram:
+    """What the program zstd makes of an archive."""
+
+    def __init__(self, program: str, archive: str) -> None:
+        self._process = subprocess.Popen([program, "--decompress", "--stdout", "--quiet", "--", archive], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+    def read(self, size: int) -> bytes:
+        block = t.cast("t.IO[bytes]", self._process.stdout).read(size)
+        if not block and self._process.wait() != 0:
+            raise EOFError(f"zstd ended with status {self._process.returncode}")
+        return block
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
 def _content(entries: tarfile.TarFile, info: tarfile.TarInfo) -> t.IO[bytes]:
@@ -225,7 +220,7 @@ class _Source:
     def read(self, size: int) -> bytes:
         try:
             block = self._stream.read(size)
-        except (OSError, EOFError) as error:
+        except DAMAGE as error:
             # gzip and bz2 raise these for damage, and only here can they be told from a disk that is full.
             raise ArchiveError(f"it cannot be unpacked: {error}") from error
         self._tail = (self._tail + block)[-tarfile.BLOCKSIZE :]

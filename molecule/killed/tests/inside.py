@@ -167,12 +167,12 @@ def violations_now(releases: Releases) -> list[str]:
     return [] if current and releases.manifest(current) else [f"current points to {current}, which is no complete release"]
 
 
-def violations_after(releases: Releases, done: dict[str, t.Any]) -> list[str]:
+def violations_after(releases: Releases, done: dict[str, t.Any], *, succeeds: bool) -> list[str]:
     """What must hold once the next run has ended, without anybody's help."""
     found = []
     current = releases.current()
-    if done.get("failed"):
-        found.append(f"the next run failed: {done['msg']}")
+    if bool(done.get("failed")) == succeeds:
+        found.append(f"the next run {'failed' if succeeds else 'did not fail'}: {done}")
     pid = systemctl("show", "--value", "--property=MainPID", f"{APP}.service")
     place = subprocess.run(
         ["setpriv", f"--reuid={APP}", f"--regid={APP}", "--clear-groups", "readlink", f"/proc/{pid}/cwd"], capture_output=True, text=True, check=False
@@ -211,19 +211,24 @@ def kill(options: dict[str, t.Any]) -> dict[str, t.Any]:
         died = 0
         for number in range(options["instants"]):
             goal = case.release or other(releases)
+            # Spread over the whole switch: one in each part of it.
+            place = (number + chance.random()) / options["instants"]
             if number % 2:
-                where: dict[str, t.Any] = {"moment": chance.uniform(0, whole["seconds"])}
+                where: dict[str, t.Any] = {"moment": place * whole["seconds"]}
             else:
-                where = {"instant": chance.randint(1, whole["lines"])}
+                where = {"instant": max(1, int(place * whole["lines"]))}
             died += in_a_child(lambda: switch(case.strategy, goal), **where) is None  # noqa: B023
             question = Question()
             found = violations_now(releases)
             if name != "restart, going back":
                 # Where the bad release is live already, a client can only wait for the next run; else somebody serves.
                 found += question.violations(after=PATIENCE)
-            recovery = in_a_child(lambda: switch(case.strategy, other(releases)))  # noqa: B023
+            # The next run is the same deploy once more, or another one.
+            again = number // 2 % 2 == 1
+            following = goal if again else other(releases)
+            recovery = in_a_child(lambda: switch(case.strategy, following))  # noqa: B023
             found += question.violations(after=PATIENCE)
-            found += violations_after(releases, recovery["result"])
+            found += violations_after(releases, recovery["result"], succeeds=case.succeeds or not again)
             report["violations"] += [f"{name}, to {goal}, killed at {where}: {violation}" for violation in found]
         report["killed"][name] = died
         report["finished"][name] = options["instants"] - died
