@@ -93,15 +93,24 @@ class Releases:
     def staging(self, release: str) -> t.Iterator[str]:
         """A hidden folder to build a release in; it is gone afterwards unless `publish` took it."""
         os.makedirs(self.releases, mode=0o755, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix=f"{STAGING}{check_id(release)}-", dir=self.releases)
-        # The lock says that somebody is at work here; whoever dies lets it go.
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle, folder = self._claim(check_id(release))
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
+
+    def _claim(self, release: str) -> tuple[int, str]:
+        """A new folder to stage in, and the lock on it that says that somebody is at work there; whoever dies lets it go."""
+        while True:
+            folder = tempfile.mkdtemp(prefix=f"{STAGING}{release}-", dir=self.releases)
+            with contextlib.suppress(FileNotFoundError):
+                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if os.path.exists(folder):
+                    return handle, folder
+                # Another staging took it for an orphan before it was locked.
+                os.close(handle)
 
     def publish(self, staging: str, manifest: dict[str, t.Any]) -> None:
         """Makes a staged folder a release: durable first, then visible, in one rename."""

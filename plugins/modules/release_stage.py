@@ -42,7 +42,9 @@ options:
       - It also tells whether a release of the same id is the same release.
     type: str
   remove_src:
-    description: Remove the archive afterwards, also when it was refused.
+    description:
+      - Whether the archive was brought for this release alone. It is removed afterwards, also when it was refused, and in check mode
+        it may not be there yet.
     type: bool
     default: false
   strip_components:
@@ -132,6 +134,7 @@ class Stage:
         self.releases = Releases(parameters["path"])
         self.release: str = parameters["release"]
         self.src: str = parameters["src"]
+        self.brought: bool = parameters["remove_src"]
         self.wanted: str = (parameters["checksum"] or "").removeprefix("sha256:").lower()
         self.strip: int = parameters["strip_components"]
         self.max_size: int | None = parameters["max_size"]
@@ -175,7 +178,7 @@ class Stage:
         if not os.path.exists(archive):
             # In check mode the task that brings the archive has only said that it would, and an archive that
             # is here already need not come again.
-            if self.check_mode or (known and self.wanted):
+            if self.brought and (self.check_mode or (known and self.wanted)):
                 return self.wanted
             raise ReleaseError(f"app_release_src: {archive} does not exist on this host")
         found = _archive.checksum(archive)
@@ -204,10 +207,13 @@ class Stage:
         if os.path.realpath(os.path.dirname(own)) != os.path.join(os.path.realpath(staging), os.path.dirname(path)).rstrip("/"):
             raise ReleaseError(f"app_shared_paths: {path} leads through a link in the archive; name the path that it leads to")
         # The app may write there and could have put a link in the way, so it is done with the app's rights.
-        with acting_as(self.user, self.group):
-            if not os.path.lexists(shared):
-                os.makedirs(os.path.dirname(shared), mode=0o750, exist_ok=True)
-                _bring(own, shared)
+        try:
+            with acting_as(self.user, self.group):
+                if not os.path.lexists(shared):
+                    os.makedirs(os.path.dirname(shared), mode=0o750, exist_ok=True)
+                    _bring(own, shared)
+        except PermissionError as error:
+            raise ReleaseError(f"app_shared_paths: {self.user} cannot make {path} in {self.releases.shared}: {error}") from error
         if os.path.isdir(own) and not os.path.islink(own):
             shutil.rmtree(own)
         elif os.path.lexists(own):

@@ -46,7 +46,7 @@ class Host:
 
     def stage(self, release: str = "1", *, check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
         plain = {"path": str(self.path), "release": release, "src": str(self.build), "checksum": None, "user": USER, "group": GROUP}
-        parameters = {**plain, "strip_components": 0, "max_size": None, "shared_paths": [], **options}
+        parameters = {**plain, "remove_src": False, "strip_components": 0, "max_size": None, "shared_paths": [], **options}
         return Stage(t.cast("t.Any", SimpleNamespace(params=parameters, check_mode=check_mode))).run()
 
     def release(self, release: str = "1") -> Path:
@@ -112,9 +112,9 @@ def test_an_archive_that_is_here_already_need_not_come_again(host: Host) -> None
     archive = host.archive()
     checksum = host.stage(src=archive)["checksum"]
     os.unlink(archive)
-    assert not host.stage(src=archive, checksum=checksum)["changed"]
+    assert not host.stage(src=archive, remove_src=True, checksum=checksum)["changed"]
     with pytest.raises(ReleaseError, match="other content"):
-        host.stage(src=archive, checksum="0" * 64)
+        host.stage(src=archive, remove_src=True, checksum="0" * 64)
 
 
 @pytest.mark.parametrize("write", [str, "sha256:{}".format, str.upper])
@@ -184,8 +184,13 @@ def test_check_mode_tells_what_would_be_staged_and_touches_nothing(host: Host) -
 
 
 def test_check_mode_takes_an_archive_that_would_be_brought_for_granted(host: Host) -> None:
-    assert host.stage(src="/none", check_mode=True)["changed"]
-    assert host.stage(src="/none", checksum="0" * 64, check_mode=True)["checksum"] == "0" * 64
+    assert host.stage(src="/none", remove_src=True, check_mode=True)["changed"]
+    assert host.stage(src="/none", remove_src=True, checksum="0" * 64, check_mode=True)["checksum"] == "0" * 64
+
+
+def test_check_mode_names_an_archive_that_nobody_would_bring(host: Host) -> None:
+    with pytest.raises(ReleaseError, match="app_release_src: /none does not exist on this host"):
+        host.stage(src="/none", check_mode=True)
 
 
 def test_check_mode_refuses_what_would_be_refused(host: Host) -> None:

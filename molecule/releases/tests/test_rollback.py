@@ -84,7 +84,7 @@ def test_a_failed_deploy_of_the_live_release_does_not_clean_it_away(host: Host, 
     before = app.process
     host.check_output(f"echo no archive >{SAVED}/broken.tar.gz")
     done = module("release_stage", host, {"path": FOLDER, "release": "3", "src": f"{SAVED}/broken.tar.gz", "group": NAME})
-    assert "the archive was refused" in done["msg"]
+    assert "release 3 is already on this host with other content" in done["msg"]
     assert "3" not in app.prune(keep=1)["removed"]
     assert (app.live, app.process) == ("3", before)
 

@@ -43,9 +43,10 @@ def shown(app: App, deployed: None) -> Run:
 
 def test_the_table_says_what_is_live_and_what_was(shown: Run, info: dict[str, t.Any]) -> None:
     said = " ".join(shown.output.split())
+    wanted = info["sockets"][0]["listeners"][0]["wanted_backlog"]
     patterns = (
         rf"- app {NAME} - current lowering - running lowering - service active since .+, PID {info['pid']} - previous one ",
-        rf"- socket {NAME}\.socket active since .+ {ADDRESS}: 0 waiting, backlog 5, lowered by the app from {info['sockets'][0]['listeners'][0]['wanted_backlog']}",
+        rf"- socket {NAME}\.socket active since .+ {ADDRESS}: 0 waiting, backlog 5, lowered by the app from {wanted}",
         r"- release polite staged \S+ -",
         r"- release lowering staged \S+ \(live\) -",
         r"- release bad staged \S+ \(bad\) -",
