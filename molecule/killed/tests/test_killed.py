@@ -14,7 +14,7 @@ from hosts import inside
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-INSTANTS = 8
+INSTANTS = 9
 
 
 @pytest.fixture(scope="session")
