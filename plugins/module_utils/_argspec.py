@@ -22,6 +22,7 @@ def health_check() -> Options:
             "type": "dict",
             "mutually_exclusive": [("url", "tcp", "command")],
             "required_one_of": [("url", "tcp", "command")],
+            "required_by": {"unix_socket": ["url"]},
             "options": {
                 "url": {"type": "str"},
                 "unix_socket": {"type": "path"},

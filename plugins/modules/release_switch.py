@@ -177,7 +177,7 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets
+from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets, _unit_file
 from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import command_line, memory
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
@@ -225,6 +225,7 @@ class Switch:
             return self._preview()
         if self.action == "restart" and self.releases.current() is None:
             return self._result(None, None, None)
+        self._refuse_unreadable_commands()
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
             self._refuse_unfit(release)
@@ -268,6 +269,16 @@ class Switch:
                 f"app_switch: {self.service.service} cannot be reloaded; give it ExecReload in app_service_options or "
                 "app_service_type notify-reload, or use app_switch restart"
             )
+
+    def _refuse_unreadable_commands(self) -> None:
+        for when in ("before", "after"):
+            for command in self.options[when]:
+                if not command or not isinstance(command, (str, list)):
+                    raise ReleaseError(f"app_{when}_switch: {command!r} is no command; give a text or a list of arguments")
+            try:
+                _unit_file.render({"Service": {"ExecStart": ["", *self.options[when]]}})
+            except _unit_file.UnitFileError as error:
+                raise ReleaseError(f"app_{when}_switch: {error}") from error
 
     def _refuse_unfit_for_overlap(self, release: str) -> None:
         template = self.service.stand_in or ""
