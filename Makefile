@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check molecule clean
+.PHONY: help demo test check molecule bench clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -12,6 +12,7 @@ help:
 	@echo "make test       everything CI runs"
 	@echo "make check      the fast part: linters, sanity, unit tests"
 	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
+	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
 	@echo "make clean      removes what the other targets have made"
 
 demo:
@@ -28,6 +29,10 @@ molecule:
 	@tools/setup
 	@tools/host molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
+bench:
+	@tools/setup
+	@tools/host python tests/bench/bench.py $(BENCH)
+
 clean:
-	-tools/container stop holdfast-demo
+	-tools/container stop holdfast-demo holdfast-bench
 	rm -rf .ansible .cache .venv tests/output demo-latency.svg

@@ -62,7 +62,11 @@ DEPLOY = {
         "",
     ),
     "a command that is none": ({"app_before_switch": [5]}, "app_before_switch, app_after_switch: each command is a text or a list", ""),
-    "a command of two lines of a deploy": ({"app_after_switch": ["bin/x\nUser=root"]}, "app_before_switch, app_after_switch: each command must be one line", ""),
+    "a command of two lines of a deploy": (
+        {"app_after_switch": ["bin/x\nUser=root"]},
+        "app_before_switch, app_after_switch: each command must be one line",
+        "",
+    ),
     "a checksum that is none": ({"app_release_checksum": "md5"}, "app_release_checksum: 'md5' is no SHA-256", "64 hexadecimal digits"),
     "a checksum of something else": ({"app_release_checksum": "0" * 64}, "app_release_checksum: ", "fetch or build it again"),
     "a shared path that leads out": ({"app_shared_paths": ["../etc"]}, "app_shared_paths: give paths inside the release", "public/uploads"),

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -93,7 +94,8 @@ class Connection:
         return keep
 
     def close_if_idle(self) -> None:
-        if self.idle and self.writer:
+        # A request that has arrived and that nobody has read yet is in hand too.
+        if self.idle and self.writer and not select.select([self.writer.get_extra_info("socket")], [], [], 0)[0]:
             self.writer.close()
 
 
@@ -148,7 +150,8 @@ class Server:
 
     def close_idle(self) -> None:
         for connection in self.connections:
-            connection.close_if_idle()
+            # After those whose request was read at this very moment.
+            asyncio.get_running_loop().call_soon(connection.close_if_idle)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
