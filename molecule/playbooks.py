@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def archive(name: str, **settings: str) -> str:
     """Packs a release of the demo app; the settings say how it behaves."""
     path = SCRATCH / f"{name}.tar.gz"
     # Tests of several hosts run at the same time, and what one of them sends must be whole.
-    packing = path.with_suffix(f".{os.getpid()}")
-    subprocess.run([ROOT / "tests/apps/pack", packing, *(f"{key}={value}" for key, value in settings.items())], check=True)
-    packing.rename(path)
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        packed = Path(folder, path.name)
+        subprocess.run([ROOT / "tests/apps/pack", packed, *(f"{key}={value}" for key, value in settings.items())], check=True)
+        packed.rename(path)
     return str(path)

@@ -211,6 +211,8 @@ class Service:
         """Waits for what somebody else has asked of the service: a start joins the job that systemd already has."""
         with contextlib.suppress(SystemdError):  # what came of it is looked at afterwards
             self.systemd.start(self.service)
+        # What it had to be restarted for until now says nothing of what follows.
+        self._restarts = self.state().restarts
 
     def start_stand_in(self, release: str) -> None:
         """Starts a second instance, of this release, on the same sockets, and waits until it is ready; raises Unhealthy."""
