@@ -40,7 +40,7 @@ def restored(host: Host) -> t.Iterator[None]:
     yield
     done = playbook("setup", host, {**APP, "app_socket_change": "restart"})
     assert done.returncode == 0, done.stdout
-    assert "listener-" not in host.check_output("ls /etc/systemd/system")
+    assert host.check_output("ls -d /etc/systemd/system/listener*.socket") == "/etc/systemd/system/listener.socket"
 
 
 def gap(output: str) -> float:
