@@ -11,6 +11,8 @@ import dataclasses
 import http.client
 import io
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import signal
@@ -28,6 +30,8 @@ PORT = 4970
 APP = "killed"
 OURS = "/ansible_collections/holdfast/"
 PATIENCE = 20
+# Processes and not threads: a fork beside a thread may inherit a lock that nobody will ever release.
+FORK = multiprocessing.get_context("fork")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,48 +121,56 @@ def ask() -> tuple[int, str]:
         connection.close()
 
 
-class Client(threading.Thread):
+class Client:
     """Asks without pause, and remembers what went wrong."""
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.requests = 0
-        self.failures: list[str] = []
-        self.ended = threading.Event()
+        self.ended = FORK.Event()
+        self._told, telling = FORK.Pipe(duplex=False)
+        FORK.Process(target=self._ask, args=(telling,), daemon=True).start()
 
-    def run(self) -> None:
+    def _ask(self, telling: multiprocessing.connection.Connection) -> None:
+        requests, failures = 0, []
         while not self.ended.is_set():
             try:
                 # A sick release answers with 500, which is an answer.
                 ask()
-                self.requests += 1
+                requests += 1
             except (OSError, http.client.HTTPException) as error:
-                self.failures.append(f"{type(error).__name__}: {error}")
+                failures.append(f"{type(error).__name__}: {error}")
             time.sleep(0.01)
+        telling.send((requests, failures))
+
+    def end(self) -> tuple[int, list[str]]:
+        """How many requests were answered, and what became of the others."""
+        self.ended.set()
+        return t.cast("tuple[int, list[str]]", self._told.recv())
 
 
 def systemctl(*arguments: str) -> str:
     return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False).stdout.strip()
 
 
-class Question(threading.Thread):
+class Question:
     """Asks once, at the moment after a death."""
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.failure = "nobody has answered yet"
-        self.start()
+        self._failure = "nobody has answered yet"
+        self._told, telling = FORK.Pipe(duplex=False)
+        FORK.Process(target=self._ask, args=(telling,), daemon=True).start()
 
-    def run(self) -> None:
+    @staticmethod
+    def _ask(telling: multiprocessing.connection.Connection) -> None:
         try:
             ask()
-            self.failure = ""
+            telling.send("")
         except (OSError, http.client.HTTPException) as error:
-            self.failure = f"{type(error).__name__}: {error}"
+            telling.send(f"{type(error).__name__}: {error}")
 
     def violations(self, *, after: float) -> list[str]:
-        self.join(after)
-        return [f"who asked at the moment of death: {self.failure}"] if self.failure else []
+        if self._failure and self._told.poll(after):
+            self._failure = self._told.recv()
+        return [f"who asked at the moment of death: {self._failure}"] if self._failure else []
 
 
 def violations_now(releases: Releases) -> list[str]:
@@ -202,8 +214,6 @@ def kill(options: dict[str, t.Any]) -> dict[str, t.Any]:
     report: dict[str, t.Any] = {"killed": {}, "finished": {}, "violations": []}
     clients = [Client() for _number in range(3)]
     opened = systemctl("show", "--value", "--property=ActiveEnterTimestampMonotonic", f"{APP}.socket")
-    for client in clients:
-        client.start()
     for name, case in CASES.items():
         whole = in_a_child(lambda: switch(case.strategy, case.release or other(releases)))  # noqa: B023
         if bool(whole["result"].get("failed")) == case.succeeds:
@@ -214,7 +224,7 @@ def kill(options: dict[str, t.Any]) -> dict[str, t.Any]:
             # Spread over the whole switch: one in each part of it.
             place = (number + chance.random()) / options["instants"]
             if number % 2:
-                where: dict[str, t.Any] = {"moment": place * whole["seconds"]}
+                where: dict[str, t.Any] = {"moment": place * 0.95 * whole["seconds"]}
             else:
                 where = {"instant": max(1, int(place * whole["lines"]))}
             died += in_a_child(lambda: switch(case.strategy, goal), **where) is None  # noqa: B023
@@ -232,11 +242,9 @@ def kill(options: dict[str, t.Any]) -> dict[str, t.Any]:
             report["violations"] += [f"{name}, to {goal}, killed at {where}: {violation}" for violation in found]
         report["killed"][name] = died
         report["finished"][name] = options["instants"] - died
-    for client in clients:
-        client.ended.set()
-        client.join()
-    report["requests"] = sum(client.requests for client in clients)
-    report["failures"] = [failure for client in clients for failure in client.failures]
+    told = [client.end() for client in clients]
+    report["requests"] = sum(requests for requests, _failures in told)
+    report["failures"] = [failure for _requests, failures in told for failure in failures]
     report["socket_reopened"] = opened != systemctl("show", "--value", "--property=ActiveEnterTimestampMonotonic", f"{APP}.socket")
     return report
 

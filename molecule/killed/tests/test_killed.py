@@ -14,7 +14,7 @@ from hosts import inside
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-INSTANTS = 9
+INSTANTS = 10
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +37,9 @@ def report(host: Host, reports: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]
 
 def test_it_was_killed_often(report: dict[str, t.Any]) -> None:
     assert len(report["killed"]) == 7
-    assert sum(report["killed"].values()) >= 7 * INSTANTS * 0.8
-    assert all(died >= INSTANTS / 2 for died in report["killed"].values())
+    # Some instants come when the switch has just ended.
+    assert sum(report["killed"].values()) >= 50
+    assert all(died >= INSTANTS / 3 for died in report["killed"].values())
 
 
 def test_somebody_served_and_the_next_run_put_everything_right(report: dict[str, t.Any]) -> None:
