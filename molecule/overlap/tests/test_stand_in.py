@@ -165,17 +165,21 @@ def test_what_it_needs_is_asked_before_anything_is_sent(host: Host, variables: d
 
 def test_hundreds_of_clients_wait_behind_an_app_that_lowered_its_backlog(host: Host) -> None:
     address = subprocess.run([ROOT / "tools/container", "address", host.backend.get_hostname()], capture_output=True, text=True, check=True).stdout.strip()
-    variables = {**APP, "app_switch": "restart", "app_environment": {"DEMO_START_SECONDS": "3", "DEMO_BACKLOG": "5"}}
+    # It lingers for longer than a client pauses, so every connection that is kept is told to close by an answer.
+    variables = {**APP, "app_switch": "restart", "app_environment": {"DEMO_START_SECONDS": "3", "DEMO_BACKLOG": "5", "DEMO_LINGER_SECONDS": "4"}}
     done = playbook("setup", host, variables)
     assert done.returncode == 0, done.stdout
     report = SCRATCH / f"{host.backend.get_hostname()}-backlog.json"
     load = subprocess.Popen(
         ["python", ROOT / "tests/load/load.py", f"--url=http://{address}:4960/", "--seconds=14", "--clients=400", "--pause=1", f"--report={report}"]
     )
+    # How many wait at most; with the app's own backlog it would be six.
+    watch = "for _ in $(seq 100); do ss --no-header --listening --numeric --tcp 'sport = :4960'; sleep 0.1; done"
+    queue = subprocess.Popen(["podman", "exec", host.backend.get_hostname(), "sh", "-c", watch], stdout=subprocess.PIPE, text=True)
     result = module("release_switch", host, {**SWITCH, "strategy": "restart", "release": current(host), "restart": True})
+    waiting = [int(line.split()[1]) for line in queue.communicate()[0].splitlines()]
     assert load.wait() == 0
     assert result["changed"] is True, result
     assert "has lowered the backlog of 0.0.0.0:4960 to 5, and overlap.socket says 4096" in result["warnings"]
-    seen = yaml.safe_load(report.read_text())
-    assert seen["failures"] == {}
-    assert seen["slowest_ms"] < 10000
+    assert max(waiting) > 100
+    assert yaml.safe_load(report.read_text())["failures"] == {}
