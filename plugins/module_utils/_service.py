@@ -70,7 +70,6 @@ class Service:
         sockets: t.Sequence[str],
         stand_in: str | None = None,
         backlog: str | None = None,
-        check: Check | None = None,
         reloads: bool = False,
     ) -> None:
         self.systemd = systemd
@@ -79,7 +78,6 @@ class Service:
         self.sockets = sockets
         self.stand_in = stand_in
         self.backlog = backlog
-        self.check = check or Check()
         # After a reload the main process may be the one of an earlier release, with workers of this one.
         self.reloads = reloads
         self._restarts = 0
@@ -99,6 +97,10 @@ class Service:
                 return rest.split("/")[0]
         return None
 
+    def stand_in_of(self, release: str) -> str:
+        """The unit of the stand-in of a release."""
+        return (self.stand_in or "").replace("@.", f"@{release}.")
+
     def stand_ins(self) -> list[str]:
         """The releases of which systemd still has a stand-in in memory."""
         if not self.stand_in:
@@ -106,7 +108,7 @@ class Service:
         prefix, suffix = self.stand_in.split("@")
         return [name[len(prefix) + 1 : -len(suffix)] for name in self.systemd.loaded(f"{prefix}@*{suffix}")]
 
-    def is_well(self, release: str, *, check: Check | None = None) -> bool:
+    def is_well(self, release: str, *, check: Check) -> bool:
         """Whether a release is live and healthy at this moment."""
         if not self.systemd.is_running():
             return False
@@ -115,7 +117,7 @@ class Service:
             return False
         self._restarts = state.restarts
         try:
-            return self._look(release, check or self.check) is None
+            return self._look(release, check) is None
         except Unhealthy:
             return False
 
@@ -216,7 +218,7 @@ class Service:
 
     def start_stand_in(self, release: str) -> None:
         """Starts a second instance, of this release, on the same sockets, and waits until it is ready; raises Unhealthy."""
-        unit = self._stand_in_of(release)
+        unit = self.stand_in_of(release)
         try:
             self.systemd.start(unit)
         except SystemdError as error:
@@ -224,7 +226,7 @@ class Service:
 
     def dismiss_stand_in(self, release: str) -> None:
         """Stops the stand-in of a release, which finishes the requests in hand."""
-        unit = self._stand_in_of(release)
+        unit = self.stand_in_of(release)
         self.systemd.stop(unit)
         self.systemd.forget_failures(unit)
 
@@ -252,9 +254,6 @@ class Service:
     @property
     def _prefix(self) -> str:
         return self.service.rpartition(".")[0]
-
-    def _stand_in_of(self, release: str) -> str:
-        return (self.stand_in or "").replace("@.", f"@{release}.")
 
     def _did_not_start(self, unit: str, *, name: str = "it") -> Unhealthy:
         state = self._state(unit)

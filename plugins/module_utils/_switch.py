@@ -77,6 +77,8 @@ def plan(
     backward: dict[str, t.Sequence[Step]] = {}
     if strategy == "overlap":
         backward["stand-in"] = [Step("dismiss", release)]
+    # A stand-in that is left serves on, and ends by itself; to stop it would leave nobody.
+    backward.update(dict.fromkeys(("flip", "backlog", "restart", "reload"), ()))
     if not go_back:
         return Plan(forward, backward)
     if previous:

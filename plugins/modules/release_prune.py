@@ -72,10 +72,10 @@ FOREVER = 365_000  # days; a year of four digits, which sorts as text
 def surplus(releases: Releases, *, keep: int, keep_days: float, protect: t.Collection[str]) -> list[str]:
     """The releases that nothing speaks for, oldest first."""
     history, current = releases.history(), releases.current()
-    usable = {manifest["id"] for manifest in releases.all()}.__contains__
     pending = releases.pending() or {}
     last_live = _history.last_live(history)
     used = {manifest["id"]: max(manifest["staged_at"], last_live.get(manifest["id"], "")) for manifest in releases.all()}
+    usable = used.__contains__
     by_use = sorted(used, key=lambda release: (used[release], release))
     needed = {
         current,

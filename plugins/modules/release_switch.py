@@ -281,10 +281,9 @@ class Switch:
                 raise ReleaseError(f"app_{when}_switch: {error}") from error
 
     def _refuse_unfit_for_overlap(self, release: str) -> None:
-        template = self.service.stand_in or ""
         known = self.systemd.show(self.service.service, "Type", "ExecStartPost", "NonBlocking")
-        if self.systemd.show(template.replace("@.", f"@{release}."), "LoadState").get("LoadState") != "loaded":
-            raise ReleaseError(f"app_switch: overlap needs the unit {template or '(stand_in)'}, which this host lacks; run the setup playbook")
+        if self.systemd.show(self.service.stand_in_of(release), "LoadState").get("LoadState") != "loaded":
+            raise ReleaseError(f"app_switch: overlap needs the unit {self.service.stand_in}, which this host lacks; run the setup playbook")
         if known.get("Type") not in READY_TYPES and not known.get("ExecStartPost"):
             raise ReleaseError(
                 f"app_switch: overlap must know when a release is ready, and Type={known.get('Type')} does not say so; use app_service_type "
@@ -322,7 +321,8 @@ class Switch:
             outcome, well = self._go_back(back)
             if not back:
                 outcome, well = self._why_not_back(begun), begun[-1].verb == "before"
-            self._dismiss_stand_ins()
+            if well:  # else a stand-in may be all that serves
+                self._dismiss_stand_ins()
             duration = round(time.time() - started, 3)
             self._record({**record, "duration": duration, "result": "failed", "reason": reason})
             message = f"Release {release} cannot be live: {reason.rstrip('.')}. {outcome}"
@@ -406,7 +406,7 @@ class Switch:
             return None
         goal, origin = pending["id"], pending.get("from")
         current = self.releases.current()
-        reason, result = pending.get("reason", ""), "interrupted"
+        reason, result, well = pending.get("reason", ""), "interrupted", True
         if current:
             # systemd may still be at work on what the dead run had asked for.
             self.service.settle_jobs()
@@ -418,9 +418,10 @@ class Switch:
         except Unhealthy as error:
             reason = str(error)
         if result != "ok":
-            outcome, _well = self._go_back(self._way_home(origin if origin and self._is_staged(origin) else None, current))
+            outcome, well = self._go_back(self._way_home(origin if origin and self._is_staged(origin) else None, current))
             result, reason = ("failed" if reason else "interrupted"), f"{reason}. {outcome}".removeprefix(". ")
-        self._dismiss_stand_ins()
+        if well:
+            self._dismiss_stand_ins()
         record = {**pending, "duration": None, "result": result, "reason": reason}
         self._record(record)
         return record
@@ -457,7 +458,7 @@ class Switch:
             )
 
     def _stand_in_units(self) -> list[str]:
-        return [self.service.stand_in.replace("@.", "@*.")] if self.service.stand_in and self.strategy == "overlap" else []
+        return [self.service.stand_in_of("*")] if self.strategy == "overlap" else []
 
     def _dismiss_stand_ins(self) -> None:
         """Ends the stand-ins that are left, once there is nothing more to stand in for."""

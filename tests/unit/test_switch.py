@@ -87,6 +87,13 @@ def test_without_going_back_the_release_stays(current: str | None) -> None:
     assert undo(way, "prove") == []
 
 
+@pytest.mark.parametrize("verb", ["flip", "restart", "prove"])
+def test_what_stays_as_it_is_keeps_its_stand_in(verb: str) -> None:
+    way = plan("overlap", release="2", current="1", previous="1", go_back=False)
+    assert undo(way, "stand-in") == ["dismiss 2"]
+    assert undo(way, verb) == []
+
+
 @given(
     strategy=st.sampled_from(["restart", "reload", "overlap"]),
     current=st.sampled_from([None, "1", "2"]),
