@@ -208,7 +208,7 @@ class Systemd:
 
 def _is_serious(line: str) -> bool:
     """Whether systemd-analyze says that something of a unit would not be in effect."""
-    if re.search(r"ignor|fatal error|bad unit file setting|Refusing|not loaded", line, re.IGNORECASE):
+    if re.search(r"ignor|Dependency \S+ (is )?dropped|fatal error|bad unit file setting|Refusing|not loaded", line, re.IGNORECASE):
         return True
     # A line of a file is named for what is wrong with it, or for what has a newer way to say it.
     return bool(re.match(r"\S+:\d+: ", line)) and not re.search(r"updating|please use|unsafe|deprecated|obsolete", line, re.IGNORECASE)

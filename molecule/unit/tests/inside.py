@@ -71,7 +71,8 @@ def fuzz(given: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     states = {name: systemd.show(name, "LoadState")["LoadState"] for name in accepted}
     subprocess.run(["journalctl", "--sync"], check=True)
     journal = run(["journalctl", f"--since=@{int(since)}", "--output=cat", "--no-pager", "_PID=1"])[1]
-    complaints = [line for line in journal.splitlines() if "fuzz" in line]
+    # A name of an account that systemd finds odd is accepted all the same.
+    complaints = [line for line in journal.splitlines() if "fuzz" in line and not line.startswith("Accepting ")]
     for name in accepted:
         os.unlink(f"{UNIT_FOLDER}/{name}")
     systemd.daemon_reload()
