@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check molecule bench clean
+.PHONY: help demo test check molecule bench bench-overlap clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -13,6 +13,7 @@ help:
 	@echo "make check      the fast part: linters, sanity, unit tests"
 	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
+	@echo "make bench-overlap  deploys forty releases in a row on every systemd, for half an hour; BENCH='--deploys 2 --start-up 2' for minutes"
 	@echo "make clean      removes what the other targets have made"
 
 demo:
@@ -33,6 +34,10 @@ bench:
 	@tools/setup
 	@tools/host python tests/bench/bench.py $(BENCH)
 
+bench-overlap:
+	@tools/setup
+	@tools/host python tests/bench/in_a_row.py $(BENCH)
+
 clean:
-	-tools/container stop holdfast-demo holdfast-bench
+	-tools/container stop holdfast-demo holdfast-bench holdfast-bench-bullseye holdfast-bench-bookworm holdfast-bench-trixie holdfast-bench-forky
 	rm -rf .ansible .cache .venv tests/output demo-latency.svg

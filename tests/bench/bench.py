@@ -39,6 +39,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def prepare(host: Host) -> None:
+    """Puts the load generator and what else measures beside the app."""
+    host.write("/usr/local/bin/k6", Path(K6).read_bytes())
+    for name in ("clients.js", "memory.py", "gate"):
+        host.write(f"/opt/bench/{name}", (ROOT / "tests" / "bench" / name).read_bytes())
+    host.sh(f"chmod 755 /usr/local/bin/k6 {GATE}")
+
+
 def set_up(host: Host, fronts: t.Iterable[Front]) -> None:
     host.start(SUITE)
     say("Installing nginx, HAProxy and gunicorn in it")
@@ -48,13 +56,16 @@ def set_up(host: Host, fronts: t.Iterable[Front]) -> None:
         "export DEBIAN_FRONTEND=noninteractive; chmod 755 /usr/sbin/policy-rc.d; apt-get update -qq\n"
         "apt-get install -qq --yes --no-install-recommends nginx-light haproxy gunicorn >/dev/null"
     )
-    host.write("/usr/local/bin/k6", Path(K6).read_bytes())
-    for name in ("clients.js", "memory.py", "gate"):
-        host.write(f"/opt/bench/{name}", (ROOT / "tests" / "bench" / name).read_bytes())
-    host.sh(f"chmod 755 /usr/local/bin/k6 {GATE}")
+    prepare(host)
     for front in fronts:
         say(f"Setting up {front.title}")
         front.setup(host, "first", pack("first", start_up=0))
+
+
+def version(host: Host, command: str) -> str:
+    """The version that a command of the host says."""
+    found = re.search(r"\d+(\.\d+)+|(?<=systemd )\d+", host.sh(command))
+    return found.group() if found else "unknown"
 
 
 def versions(host: Host) -> dict[str, str]:
@@ -66,9 +77,8 @@ def versions(host: Host) -> dict[str, str]:
         "Python": "python3 --version",
         "k6": "k6 version",
     }
-    found = {name: re.search(r"\d+(\.\d+)+|(?<=systemd )\d+", host.sh(command)) for name, command in commands.items()}
     return {
-        **{name: match.group() if match else "unknown" for name, match in found.items()},
+        **{name: version(host, command) for name, command in commands.items()},
         "Linux": platform.release(),
         "cores": str(os.cpu_count()),
     }

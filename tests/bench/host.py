@@ -19,7 +19,8 @@ class BenchFailed(Exception):
 
 
 class Host:
-    name = "holdfast-bench"
+    def __init__(self, name: str = "holdfast-bench") -> None:
+        self.name = name
 
     def start(self, suite: str) -> None:
         _run("tools/container", "start", self.name, suite)
@@ -56,10 +57,10 @@ class Host:
         _run(str(Path(sys.executable).with_name("ansible-playbook")), name, "-i", str(INVENTORY), *options)
 
 
-def pack(release: str, *, start_up: float) -> Path:
-    """The test app as a release that needs so many seconds to start."""
+def pack(release: str, *, start_up: float, **settings: str) -> Path:
+    """The test app as a release that needs so many seconds to start, with further settings of it."""
     path = CACHE / f"{release}.tar.gz"
-    _run("tests/apps/pack", str(path), f"DEMO_START_SECONDS={start_up}")
+    _run("tests/apps/pack", str(path), f"DEMO_START_SECONDS={start_up}", *(f"{name}={value}" for name, value in settings.items()))
     return path
 
 

@@ -123,9 +123,10 @@ class Requests:
 class Deploy:
     """The replacement of a release, from the moment in which Ansible has reached the host and waits there at the gate."""
 
-    def __init__(self, host: Host, release: str, deploy: t.Callable[[Host, str], None]) -> None:
+    def __init__(self, host: Host, release: str, deploy: t.Callable[[Host, str], None], *, goes_live: bool = True) -> None:
         self.host = host
         self.release = release
+        self.goes_live = goes_live
         host.close_gate()
         self._future = concurrent.futures.ThreadPoolExecutor(max_workers=1).submit(deploy, host, release)
         while not host.is_at_gate():
@@ -158,7 +159,7 @@ def run(host: Host, settings: Settings, subject: str, *, port: int, units: t.Seq
         raise BenchFailed(f"{subject}: memory.py ended with status {memory.returncode}")
     if max(request.ended for request in requests.all) < ended:
         raise BenchFailed(f"{subject}: the load ended before the deploy did, which took {ended - began:.1f} s, so it proves nothing; use a longer --seconds")
-    alone_after = _alone(requests, deploy.release) - began if deploy else None
+    alone_after = _alone(requests, deploy.release) - began if deploy and deploy.goes_live else None
     return _result(subject, settings, requests, alone_after, _memory(samples, began))
 
 

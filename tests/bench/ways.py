@@ -253,11 +253,12 @@ class Holdfast(Front):
         "app_health_check": {"url": f"http://127.0.0.1:{port}/"},
     }
 
-    def __init__(self) -> None:
-        self.variables = CACHE / "holdfast.yml"
+    def __init__(self, name: str = "holdfast", **variables: t.Any) -> None:
+        self.settings = {**self.VARIABLES, **variables}
+        self.variables = CACHE / f"{name}.yml"
 
     def setup(self, host: Host, release: str, archive: Path) -> None:
-        self.variables.write_text(json.dumps(self.VARIABLES) + "\n")
+        self.variables.write_text(json.dumps(self.settings) + "\n")
         host.playbook("holdfast.systemd.setup", "-e", f"@{self.variables}")
         self.stage(host, release, archive)
         self._role(host, "switch", release)

@@ -110,6 +110,7 @@ REFUSED = {
     "a bad Install": ({**SERVICE, "Install": {"WantedBy": "'unbalanced"}}, "unbalanced"),
     "no command": ({"Service": {"Nice": 1}}, "systemd would not take these units"),
     "nothing": ({}, "at least one directive"),
+    "a dependency on itself": ({**SERVICE, "Unit": {"OnFailure": "%n"}}, "Dependency OnFailure=files-test.service"),
 }
 
 
