@@ -54,7 +54,7 @@ class Host:
         _run(str(Path(sys.executable).with_name("ansible")), self.name, "-i", str(INVENTORY), "-m", module, "-a", arguments, *options)
 
     def playbook(self, name: str, *options: str) -> None:
-        _run(str(Path(sys.executable).with_name("ansible-playbook")), name, "-i", str(INVENTORY), *options)
+        _run(str(Path(sys.executable).with_name("ansible-playbook")), name, "-i", str(INVENTORY), "--limit", self.name, *options)
 
 
 def pack(release: str, *, start_up: float, **settings: str) -> Path:
