@@ -30,6 +30,8 @@ PROGRAMS = {
     "bin/migrate": 'echo "$(basename "$PWD") as $(id -un)" >"$STATE_DIR/migrated"',
     "bin/environment": 'env >"$STATE_DIR/environment-$1"',
 }
+# Where the app's environment comes from, in the order in which it is read; the last one wins.
+LAYERS = ("release", "variable", "/srv/parity-unset/etc/environment", "/etc/parity-unset/environment", "/run/parity-unset/environment", "/etc/parity-last")
 
 
 def rows(*files: str) -> list[dict[str, t.Any]]:
@@ -75,6 +77,11 @@ class App:
         return str(self.host.check_output(what["run"].format(pid=self.property("MainPID"), app=self.as_the_app)))
 
 
+def layer(number: int) -> dict[str, str]:
+    """What a layer of the environment says: its own name, in its own variable and in those of all that are above it."""
+    return {f"LAYER_{above}": LAYERS[number] for above in range(number, len(LAYERS))}
+
+
 def content(release: str) -> str:
     """A folder with a release of the demo app, with further programs and an environment of its own."""
     target = SCRATCH / "parity" / release
@@ -85,7 +92,7 @@ def content(release: str) -> str:
             (folder / name).write_text(f"#!/bin/sh\n{text}\n")
             (folder / name).chmod(0o755)
         (folder / "etc").mkdir()
-        (folder / "etc/environment").write_text(f"FROM_RELEASE={release}\nLAYER=release\n")
+        (folder / "etc/environment").write_text("".join(f"{name}={value}\n" for name, value in {**layer(0), "FROM_RELEASE": release}.items()))
         # Tests of several hosts run at the same time, and each makes the same.
         target.parent.mkdir(exist_ok=True)
         with contextlib.suppress(OSError):

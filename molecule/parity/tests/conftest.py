@@ -31,7 +31,7 @@ def with_all_variables(host: Host) -> App:
     """The app that has the value of every row."""
     variables = {row["variable"]: row["value"] for row in rows(*FILES) if "value" in row}
     variables.update(app_listen=["127.0.0.1:4950"], app_settle_seconds=0.2)
-    layers = "mkdir -p /opt/parity/parity-ext/etc && echo FROM_APP_FOLDER=yes >/opt/parity/parity-ext/etc/environment && echo LAYER=more >/opt/parity/more"
+    layers = "mkdir -p /opt/parity/parity-ext/etc && echo FROM_APP_FOLDER=yes >/opt/parity/parity-ext/etc/environment && echo LAYER_5=more >/opt/parity/more"
     return live(App(host, "parity-svc", "/opt/parity/parity-ext", "parity-runner", "parity-crew", variables), layers)
 
 
