@@ -56,14 +56,17 @@ def acting_as(user: str, group: str) -> t.Iterator[None]:
 
 
 def places(pid: int, account: Account) -> list[str]:
-    """The physical folder that a process works in and the program that it executes, as far as they can be seen."""
+    """The physical folder that a process works in, the program that it executes, and the paths that it was started with.
+
+    An interpreter that works elsewhere shows only by the last ones which release it runs. As far as they can be seen.
+    """
     links = [f"/proc/{pid}/cwd", f"/proc/{pid}/exe"]
     try:
-        return [os.readlink(link) for link in links]
+        return [os.readlink(link) for link in links] + _arguments(pid)
     except PermissionError:
         # root in a container may lack CAP_SYS_PTRACE; the process's own user needs none.
         done = subprocess.run(["readlink", *links], stdin=subprocess.DEVNULL, capture_output=True, check=False, **account.as_options())
-        return os.fsdecode(done.stdout).splitlines() or _arguments(pid)
+        return os.fsdecode(done.stdout).splitlines() + _arguments(pid)
     except OSError:
         return []
 

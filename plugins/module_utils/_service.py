@@ -266,7 +266,12 @@ class Service:
         for specifier, meaning in (("%n", self.service), ("%N", self._prefix), ("%p", self._prefix)):
             text = re.sub(rf"(?<!%)((?:%%)*){specifier}", rf"\g<1>{meaning}", text)
         folder = self.releases.path(release)
+        # Where the service names its own release, such as the environment file in it, these commands mean theirs.
+        text = re.sub(rf"{re.escape(self.releases.current_link)}(?![\w.-])", folder, text)
         taken = {key: values for key, values in _unit_file.parse(text).get("Service", {}).items() if not NOT_FOR_COMMANDS.match(key)}
+        if any(_is_privileged(command) for command in commands):
+            # The app's user may write below /run, and so could give root a LD_PRELOAD.
+            taken["EnvironmentFile"] = [name for name in taken.get("EnvironmentFile", []) if not name.lstrip("-").startswith("/run/")]
         own = {
             "Type": "oneshot",
             "WorkingDirectory": folder,
@@ -288,6 +293,11 @@ def _command(command: t.Any, folder: str) -> t.Any:
         prefixes, program, rest = found.groups()
         return prefixes + _program(program, folder) + rest
     return [_program(str(command[0]), folder), *command[1:]]
+
+
+def _is_privileged(command: t.Any) -> bool:
+    """Whether a command does not run as the app's user, but as root."""
+    return bool(re.match(r"[@:|-]*[+!]", str(command if isinstance(command, str) else command[0]).strip()))
 
 
 def _program(program: str, folder: str) -> str:

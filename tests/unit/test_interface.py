@@ -13,7 +13,23 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 # Their defaults follow from another variable or from the environment, which an argument spec cannot say.
-DERIVED = {"app_user": "the app's name", "app_group": "the app's name", "app_deployed_by": "the user on the controller"}
+DERIVED = {
+    "app_ext_name": "the app's name, `-` for `_`",
+    "app_service_name": "`app_ext_name`",
+    "app_release_name": "the app's name",
+    "app_start_command": "`start` for mix, `foreground` for Distillery",
+    "app_command": "required, but for mix and Distillery",
+    "app_working_dir": "the release",
+    "app_user": "`app_ext_name`",
+    "app_group": "`app_ext_name`",
+    "app_scripts_dir": "`bin` in the app's folder",
+    "app_flags_dir": "`flags` in the app's folder",
+    "app_pid_file": "none, but for forking",
+    "app_mix_env": "`prod` for mix and Distillery",
+    "app_syslog_identifier": "`app_service_name`",
+    "app_deployed_by": "the user on the controller",
+    **{f"app_{kind}_directory": "`app_ext_name`" for kind in ("runtime", "state", "cache", "logs", "configuration", "tmp")},
+}
 
 
 def load(path: str) -> t.Any:

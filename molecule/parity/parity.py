@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two apps of this scenario, one with the value of every row of the table and one with none, and how they are looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from playbooks import ROOT, SCRATCH, playbook
+
+if t.TYPE_CHECKING:
+    import subprocess
+
+    from testinfra.host import Host
+
+FOLDER = Path(__file__).parent
+# The files in rows/ whose variables there are.
+FILES = ("app",)
+
+PROGRAMS = {
+    "bin/wrap": 'export WRAPPED=$1; shift; exec "$@"',
+    "bin/fail": "exit 1",
+    "bin/stop": 'echo "$0 $MAINPID" >>"$STATE_DIR/stopped"',
+    "bin/migrate": 'echo "$(basename "$PWD") as $(id -un)" >"$STATE_DIR/migrated"',
+    "bin/environment": 'env >"$STATE_DIR/environment-$1"',
+}
+# Where the app's environment comes from, in the order in which it is read; the last one wins.
+LAYERS = ("release", "variable", "/srv/parity-unset/etc/environment", "/etc/parity-unset/environment", "/run/parity-unset/environment", "/etc/parity-last")
+
+
+def rows(*files: str) -> list[dict[str, t.Any]]:
+    """The rows of these files, in their order."""
+    return [row for name in files for part in yaml.safe_load((FOLDER / f"rows/{name}.yml").read_text()).values() for row in part]
+
+
+@dataclasses.dataclass
+class App:
+    """One of the two apps on a host."""
+
+    host: Host
+    name: str
+    folder: str
+    user: str
+    group: str
+    variables: dict[str, t.Any]
+
+    def play(self, name: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        return playbook(name, self.host, {**self.variables, **variables})
+
+    def deploy(self, release: str, **variables: t.Any) -> None:
+        done = self.play("deploy", app_release_id=release, app_release_src=content(release), **variables)
+        assert done.returncode == 0, done.stdout
+
+    @property
+    def as_the_app(self) -> str:
+        return f"setpriv --reuid={self.user} --regid={self.group} --clear-groups"
+
+    def property(self, name: str, unit: str = "") -> str:
+        return str(self.host.check_output("systemctl show --value --property=%s %s", name, unit or f"{self.name}.service"))
+
+    def environment(self, unit: str = "") -> dict[str, str]:
+        found = self.host.check_output(f"{self.as_the_app} cat /proc/{self.property('MainPID', unit)}/environ").split("\0")
+        return dict(variable.split("=", 1) for variable in found if variable)
+
+    def look(self, what: t.Mapping[str, t.Any]) -> str | None:
+        """What there is to see, as a row of the table says where."""
+        if "property" in what:
+            return self.property(what["property"], what.get("unit", ""))
+        if "environment" in what:
+            return self.environment().get(what["environment"])
+        return str(self.host.check_output(what["run"].format(pid=self.property("MainPID"), app=self.as_the_app)))
+
+
+def layer(number: int) -> dict[str, str]:
+    """What a layer of the environment says: its own name, in its own variable and in those of all that are above it."""
+    return {f"LAYER_{above}": LAYERS[number] for above in range(number, len(LAYERS))}
+
+
+def content(release: str) -> str:
+    """A folder with a release of the demo app, with further programs and an environment of its own."""
+    target = SCRATCH / "parity" / release
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
+        folder = Path(scratch, release)
+        shutil.copytree(ROOT / "tests/apps/demo", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for name, text in PROGRAMS.items():
+            (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+            (folder / name).chmod(0o755)
+        (folder / "etc").mkdir()
+        (folder / "etc/environment").write_text("".join(f"{name}={value}\n" for name, value in {**layer(0), "FROM_RELEASE": release}.items()))
+        # Tests of several hosts run at the same time, and each makes the same.
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rename(target)
+    return str(target)
