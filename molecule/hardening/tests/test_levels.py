@@ -9,6 +9,7 @@ import typing as t
 import pytest
 
 from apps import App, live
+from hardening.probe import probed
 from clients import asked_all_the_time
 from playbooks import module, playbook
 
@@ -76,11 +77,6 @@ class Level:
             self.switch = module("release_switch", app.host, {**app.switch, "release": self.release, "before": ["bin/probe"], "after": [["bin/probe"]]})
             self.exposure = app.host.check_output(f"systemd-analyze security --no-pager {NAME}.service")
 
-    def what_the_app_can(self) -> dict[str, str]:
-        """What the app says that it could do, by what it tried."""
-        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{PORT}/run?probe').read().decode())"
-        return dict(line.rsplit(" ", 1) for line in self.app.host.check_output("python3 -c %s", script).splitlines())
-
 
 @pytest.fixture(scope="module", params=LEVELS)
 def level(request: pytest.FixtureRequest, app: App) -> Level:
@@ -96,7 +92,7 @@ def test_the_app_is_served_and_deployed_at_each_level(level: Level) -> None:
 
 
 def test_the_app_can_do_what_its_level_leaves_it(level: Level) -> None:
-    found = level.what_the_app_can()
+    found = probed(level.app)
     assert set(found) == set(CAN)
     assert {probe: could for probe, could in found.items() if (could == "True") != (level.name in CAN[probe])} == {}
 

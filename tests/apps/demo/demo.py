@@ -4,7 +4,7 @@
 It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
 says READY=1 when it serves and WATCHDOG=1 while it does, and drains on SIGTERM: whoever is connected gets an answer.
 On SIGHUP it does the same and then becomes the release that `current` leads to. The release that answers stands in the
-header X-Release and in the body. /run?PROGRAM answers what bin/PROGRAM of the release prints, and /hang never does:
+header X-Release and in the body. /run?PROGRAM answers what a program of the release prints, and /hang never does:
 nothing else is done from then on.
 
 Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
@@ -56,7 +56,7 @@ def notify(state: str) -> None:
 
 
 async def run(program: str) -> bytes:
-    process = await asyncio.create_subprocess_exec(f"bin/{program}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    process = await asyncio.create_subprocess_exec(program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     return (await process.communicate())[0]
 
 
