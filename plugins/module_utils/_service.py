@@ -266,8 +266,8 @@ class Service:
         for specifier, meaning in (("%n", self.service), ("%N", self._prefix), ("%p", self._prefix)):
             text = re.sub(rf"(?<!%)((?:%%)*){specifier}", rf"\g<1>{meaning}", text)
         folder = self.releases.path(release)
-        # What belongs to the live release in the service belongs to this one here.
-        text = re.sub(rf"{re.escape(self.releases.current_link)}(?![^\s/:])", folder, text)
+        # Where the service names its own release, such as the environment file in it, these commands mean theirs.
+        text = re.sub(rf"{re.escape(self.releases.current_link)}(?![\w.-])", folder, text)
         taken = {key: values for key, values in _unit_file.parse(text).get("Service", {}).items() if not NOT_FOR_COMMANDS.match(key)}
         own = {
             "Type": "oneshot",

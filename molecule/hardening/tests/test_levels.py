@@ -9,8 +9,8 @@ import typing as t
 import pytest
 
 from apps import App, live
-from hardening.probe import probed
 from clients import asked_all_the_time
+from hardening.probe import probed
 from playbooks import module, playbook
 
 if t.TYPE_CHECKING:
