@@ -43,6 +43,7 @@ def status_table(found: dict[str, t.Any]) -> str:
         _row("current", current),
         _row("running", f"{running}{'' if running == current else '  (not the current one)'}"),
         _row("service", f"{found.get('service', 'unknown')} since {found.get('since') or 'ever'}, PID {found.get('pid', 0)}"),
+        *([_row("status", found["status_text"])] if found.get("status_text") else []),
         _row("previous", found.get("previous") or "none"),
     ]
     if found.get("pending"):

@@ -85,6 +85,11 @@ service:
   returned: when O(service) is given
   type: str
   sample: active
+status_text:
+  description: What the app last said of itself with C(STATUS=) of sd_notify; empty if it said nothing.
+  returned: when O(service) is given
+  type: str
+  sample: serving 12 clients
 since:
   description: Since when the service is in its state, as systemd writes it.
   returned: when O(service) is given
@@ -187,10 +192,11 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
         return result
     unit = module.params["service"]
     if unit:
-        state = systemd.show(unit, "ActiveState", "StateChangeTimestamp", "MainPID")
+        state = systemd.show(unit, "ActiveState", "StateChangeTimestamp", "MainPID", "StatusText")
         service = Service(systemd, releases, service=unit, sockets=module.params["socket"])
         result.update(
             service=state.get("ActiveState", ""),
+            status_text=state.get("StatusText", ""),
             since=state.get("StateChangeTimestamp", ""),
             pid=int(state.get("MainPID") or 0),
             running=service.release() or "",

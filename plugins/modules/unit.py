@@ -67,7 +67,7 @@ options:
         description: Credentials, written as C(SetCredential=) in the section C([Service]).
         type: dict
   units:
-    description: Several files at once, each with the options O(name), O(sections), O(dropin), O(replace) and O(state).
+    description: Several files at once, each with the options O(name), O(sections), O(dropin), O(replace), O(state) and O(unknown).
     type: list
     elements: dict
     suboptions:
@@ -90,6 +90,10 @@ options:
         type: str
         choices: [present, absent]
         default: present
+      unknown:
+        description: See O(unknown), which counts where this is not given.
+        type: str
+        choices: [fail, drop]
   unknown:
     description:
       - What to do with a directive that the target's systemd does not know.
@@ -348,7 +352,8 @@ class Reader:
         secrets = {kind: value or {} for kind, value in (options.get("secrets") or {}).items()}
         wanted: str | None = None
         if options["state"] == "present":
-            wanted = self._render(name, options["sections"] or {}, secrets, replace=options["replace"])
+            drop_unknown = self.drop_unknown if options.get("unknown") is None else options["unknown"] == "drop"
+            wanted = self._render(name, options["sections"] or {}, secrets, replace=options["replace"], drop_unknown=drop_unknown)
             if not wanted and dropin and options["sections"]:
                 wanted = None  # this systemd knows nothing of what it would change, so there is no drop-in
             elif not wanted:
@@ -359,15 +364,15 @@ class Reader:
         mode = 0o600 if any(secrets.values()) else 0o644
         return UnitFile(name, path, wanted, found, frozenset(secrets.get("environment") or {}), mode, found_mode)
 
-    def _render(self, name: str, sections: dict[str, t.Any], secrets: dict[str, dict[str, t.Any]], *, replace: bool) -> str:
+    def _render(self, name: str, sections: dict[str, t.Any], secrets: dict[str, dict[str, t.Any]], *, replace: bool, drop_unknown: bool) -> str:
         try:
             _unit_file.render(sections)  # what is no section or directive at all is said before what is unknown
-            known = self._known(name, _with_secrets(sections, secrets))
+            known = self._known(name, _with_secrets(sections, secrets), drop_unknown=drop_unknown)
             return _unit_file.render(known, replace=replace)
         except _unit_file.UnitFileError as error:
             raise Refused(f"{name}: {error}") from error
 
-    def _known(self, name: str, sections: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _known(self, name: str, sections: dict[str, t.Any], *, drop_unknown: bool) -> dict[str, t.Any]:
         if not self.schema:
             return sections
         own = name.rpartition(".")[2].capitalize()
@@ -383,7 +388,7 @@ class Reader:
             known = self.schema[section]
             result[section] = {key: value for key, value in (directives or {}).items() if key in known or key.startswith("X-")}
             for key in set(directives or {}) - set(result[section]):
-                if not self.drop_unknown:
+                if not drop_unknown:
                     raise Refused(self._complaint(name, section, key, possible))
                 self.dropped.append(f"{name} [{section}] {key}")
         return result
@@ -585,7 +590,11 @@ def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             **options,
-            "units": {"type": "list", "elements": "dict", "options": {**options, "name": {"type": "str", "required": True}}},
+            "units": {
+                "type": "list",
+                "elements": "dict",
+                "options": {**options, "name": {"type": "str", "required": True}, "unknown": {"type": "str", "choices": ["fail", "drop"]}},
+            },
             "secrets": {"type": "dict", "no_log": True, "options": secrets},
             "unknown": {"type": "str", "choices": ["fail", "drop"], "default": "fail"},
             "socket_change": {"type": "str", "choices": ["refuse", "restart"], "default": "refuse"},

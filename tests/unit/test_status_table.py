@@ -83,6 +83,11 @@ def test_a_host_without_systemd_still_has_releases() -> None:
     assert "release   1 staged 2026-11-21T10:00:00.000Z  (live)" in found.splitlines()
 
 
+def test_what_the_app_says_of_itself_stands_below_its_state() -> None:
+    found = lines(status_text="serving 12 clients")
+    assert found[found.index("service   active since Sat 2026-11-21 10:05:00 UTC, PID 4711") + 1] == "status    serving 12 clients"
+
+
 def test_a_process_of_another_release_stands_out() -> None:
     assert "running   1  (not the current one)" in lines(running="1")
     assert "running   none  (not the current one)" in lines(running="")

@@ -45,7 +45,7 @@ def test_the_table_says_what_is_live_and_what_was(shown: Run, info: dict[str, t.
     said = " ".join(shown.output.split())
     wanted = info["sockets"][0]["listeners"][0]["wanted_backlog"]
     patterns = (
-        rf"- app {NAME} - current lowering - running lowering - service active since .+, PID {info['pid']} - previous one ",
+        rf"- app {NAME} - current lowering - running lowering - service active since .+, PID {info['pid']} - status serving release lowering - previous one ",
         rf"- socket {NAME}\.socket active since .+ {ADDRESS}: 0 waiting, backlog 5, lowered by the app from {wanted}",
         r"- release polite staged \S+ -",
         r"- release lowering staged \S+ \(live\) -",

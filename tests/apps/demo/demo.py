@@ -2,9 +2,10 @@
 """A well-behaved HTTP server, and on request a badly behaved one.
 
 It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
-says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. On SIGHUP it does the same
-and then becomes the release that `current` leads to. The release that answers stands in the header X-Release and in
-the body.
+says READY=1 when it serves and WATCHDOG=1 while it does, and drains on SIGTERM: whoever is connected gets an answer.
+On SIGHUP it does the same and then becomes the release that `current` leads to. The release that answers stands in the
+header X-Release and in the body. /run?PROGRAM answers what a program of the release prints, and /hang never does:
+nothing else is done from then on.
 
 Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
 release can misbehave beside another that does not:
@@ -54,6 +55,11 @@ def notify(state: str) -> None:
             sender.send(state.encode())
 
 
+async def run(program: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    return (await process.communicate())[0]
+
+
 class Connection:
     def __init__(self, server: Server, accepted: socket.socket) -> None:
         self.server = server
@@ -84,7 +90,10 @@ class Connection:
         # As apps do that load code late, when the link may long lead elsewhere.
         lazy = f"X-Lazy: {os.path.realpath(importlib.import_module('lazy').PLACE)}\r\n" if slow else ""
         keep = headers.get("connection", "").lower() != "close" and not self.server.draining
-        body = f"release {self.server.release}\n".encode()
+        if path == "/hang":
+            notify("STATUS=hanging")
+            time.sleep(3600)
+        body = await run(path.partition("?")[2]) if path.startswith("/run?") else f"release {self.server.release}\n".encode()
         head = (
             f"HTTP/1.1 {self.server.status} \r\nX-Release: {self.server.release}\r\nX-Pid: {os.getpid()}\r\n{lazy}"
             f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
@@ -131,7 +140,12 @@ class Server:
         if self.draining and not self.connections:
             self.finished.set()
 
+    def say_that_it_is_alive(self, seconds: float) -> None:
+        notify("WATCHDOG=1")
+        asyncio.get_running_loop().call_later(seconds, self.say_that_it_is_alive, seconds)
+
     def reload(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self.reloading = True
         self.drain()
 
@@ -166,7 +180,9 @@ class Server:
                 listener.listen(int(self.config["DEMO_BACKLOG"]))
             loop.add_reader(listener, self.accept, listener)
         if self.fault != "never-ready":
-            notify("READY=1")
+            notify(f"READY=1\nSTATUS=serving release {self.release}")
+        if "WATCHDOG_USEC" in os.environ:
+            self.say_that_it_is_alive(int(os.environ["WATCHDOG_USEC"]) / 1e6 / 4)
         if self.fault == "crash-after-ready":
             loop.call_later(float(self.config.get("DEMO_CRASH_SECONDS", "0.5")), os._exit, 1)
         await self.finished.wait()
