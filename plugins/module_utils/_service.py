@@ -205,7 +205,7 @@ class Service:
         self.systemd.stop(self.service)
         # A connection that still waits starts the service again at once, which then has nothing to run.
         time.sleep(0.3)
-        if self.state().active != "inactive":
+        if self.sockets and self.state().active != "inactive":
             self.systemd.stop(self.service, *self.sockets)
             self.systemd.start(*self.sockets)
 

@@ -9,6 +9,7 @@ Everything here is pure: the plan that check mode shows is the plan that release
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing as t
 
 # A verb of a step, and how it reads; {} is the release that the step is about.
@@ -19,12 +20,16 @@ VERBS = {
     "unlink": "take the link current away",
     "backlog": "put the backlog of the sockets back to what their units say",
     "restart": "restart the service while its socket holds the port",
+    "restart-unheld": "restart the service, which holds its port itself and so closes it meanwhile",
     "reload": "reload the service",
     "prove": "wait until {} is ready and healthy",
     "dismiss": "stop the stand-in of {}",
     "after": "run app_after_switch in {}",
     "stop": "stop the service",
 }
+
+# The verbs that give the service another release to run.
+TOUCHES = ("restart", "restart-unheld", "reload")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ def plan(
     current: str | None,
     previous: str | None,
     running: bool = True,
+    held: bool = True,
     go_back: bool = True,
     before: bool = False,
     after: bool = False,
@@ -65,10 +71,11 @@ def plan(
 
     `previous` is the release to go back to, if there is one. A service that does not run or has no release can be neither reloaded
     nor stood in for, so it is restarted whatever the strategy. Without `go_back` a release that fails stays live.
+    `held` says whether socket units hold the ports.
     """
     if not running or current is None:
         strategy = "restart"
-    ways = {"restart": _restart, "reload": _reload, "overlap": _overlap}
+    ways: dict[str, t.Callable[..., list[Step]]] = {"restart": functools.partial(_restart, held=held), "reload": _reload, "overlap": _overlap}
     forward = [
         *([Step("before", release)] if before else []),
         *ways[strategy](release, flip=current != release),
@@ -78,7 +85,7 @@ def plan(
     if strategy == "overlap":
         backward["stand-in"] = [Step("dismiss", release)]
     # A stand-in that is left serves on, and ends by itself; to stop it would leave nobody.
-    backward.update(dict.fromkeys(("flip", "backlog", "restart", "reload"), ()))
+    backward.update(dict.fromkeys(("flip", "backlog", *TOUCHES), ()))
     if not go_back:
         return Plan(forward, backward)
     if previous:
@@ -93,13 +100,18 @@ def plan(
         touched = [Step("unlink"), Step("stop")]
     else:
         return Plan(forward, backward)
-    for verb in ("backlog", "restart", "reload"):
+    for verb in ("backlog", *TOUCHES):
         backward[verb] = touched
     return Plan(forward, backward)
 
 
-def _restart(release: str, *, flip: bool) -> list[Step]:
-    return [*_flip(release, flip), Step("backlog"), Step("restart", release), Step("prove", release)]
+def restart(release: str, *, held: bool) -> list[Step]:
+    """The steps that make a service run the release that is linked."""
+    return [Step("backlog"), Step("restart", release)] if held else [Step("restart-unheld", release)]
+
+
+def _restart(release: str, *, flip: bool, held: bool = True) -> list[Step]:
+    return [*_flip(release, flip), *restart(release, held=held), Step("prove", release)]
 
 
 def _reload(release: str, *, flip: bool) -> list[Step]:

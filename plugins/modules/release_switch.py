@@ -44,6 +44,7 @@ options:
     description:
       - The socket units that hold the ports, with their suffix. The first must be active. The others are started with the service
         if they are not.
+      - An empty list says that the app binds its own port. Whoever connects while it restarts is refused.
     type: list
     elements: str
     required: true
@@ -182,7 +183,7 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._health import Ch
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import command_line, memory
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service, Unhealthy
-from ansible_collections.holdfast.systemd.plugins.module_utils._switch import Plan, Step, plan
+from ansible_collections.holdfast.systemd.plugins.module_utils._switch import TOUCHES, Plan, Step, plan, restart
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd, SystemdError
 
 READY_TYPES = ("notify", "notify-reload", "dbus")
@@ -259,8 +260,8 @@ class Switch:
             name = "app_rollback_to" if self.action == "rollback" else "app_release_id"
             raise ReleaseError(f"{name}: release {release} has not been staged in {self.releases.releases}; stage it first")
         # The others start with the service, which is the only moment in which systemd lets them.
-        first = self.service.sockets[0]
-        if not self.systemd.is_active(first):
+        first = next(iter(self.service.sockets), None)
+        if first and not self.systemd.is_active(first):
             raise ReleaseError(f"{first} is not active, so nothing holds the port; run the setup playbook, or look at 'systemctl status {first}'")
         if self.strategy == "overlap":
             self._refuse_unfit_for_overlap(release)
@@ -281,6 +282,8 @@ class Switch:
                 raise ReleaseError(f"app_{when}_switch: {error}") from error
 
     def _refuse_unfit_for_overlap(self, release: str) -> None:
+        if not self.service.sockets:
+            raise ReleaseError("app_switch: overlap needs a socket unit for two instances to share; use app_switch restart")
         known = self.systemd.show(self.service.service, "Type", "ExecStartPost", "NonBlocking")
         if self.systemd.show(self.service.stand_in_of(release), "LoadState").get("LoadState") != "loaded":
             raise ReleaseError(f"app_switch: overlap needs the unit {self.service.stand_in}, which this host lacks; run the setup playbook")
@@ -348,6 +351,7 @@ class Switch:
             current=current,
             previous=_history.last_good(history, release=release, usable=self._is_staged),
             running=self.systemd.is_running() and self.service.state().is_running,
+            held=bool(self.service.sockets),
             go_back=self.options["rollback_on_failure"],
             before=commands and bool(self.options["before"]),
             after=commands and bool(self.options["after"]),
@@ -361,6 +365,7 @@ class Switch:
             "unlink": lambda: self.releases.flip(None),
             "backlog": self._put_backlog_back,
             "restart": self.service.restart,
+            "restart-unheld": self.service.restart,
             "reload": self.service.reload,
             "prove": lambda: self.service.prove(step.release, check=self._check(step.release), settle=self.options["settle"]),
             "dismiss": lambda: self.service.dismiss_stand_in(step.release),
@@ -386,7 +391,7 @@ class Switch:
                         raise
         except (Unhealthy, SystemdError, OSError) as error:
             return f"Going back failed too: {error}.", False
-        if not any(step.verb in ("restart", "reload", "stop") for step in steps):
+        if not any(step.verb in (*TOUCHES, "stop") for step in steps):
             return "What was live before is live still, and was not touched.", True
         live = self.releases.current()
         return (f"Release {live} is live and healthy again." if live else "The service is stopped, as before this first deploy."), True
@@ -432,7 +437,7 @@ class Switch:
             return [Step("unlink"), Step("stop")] if current else []
         steps = [Step("flip", origin)] if current != origin else []
         if not (self.service.release() == origin and self.service.state().is_running):
-            steps += [Step("backlog"), Step("restart", origin)]
+            steps += restart(origin, held=bool(self.service.sockets))
         return [*steps, Step("prove", origin)]
 
     # What else a switch does

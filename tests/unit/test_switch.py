@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.holdfast.systemd.plugins.module_utils._switch import Plan, Step, plan
+from ansible_collections.holdfast.systemd.plugins.module_utils._switch import TOUCHES, Plan, Step, plan
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,13 @@ def undo(way: Plan, verb: str) -> list[str]:
 def test_restart_flips_restarts_and_proves() -> None:
     way = plan("restart", release="2", current="1", previous="1")
     assert words(way.forward) == ["flip 2", "backlog", "restart 2", "prove 2"]
+
+
+def test_an_app_that_holds_its_port_itself_has_no_backlog_to_put_back() -> None:
+    way = plan("restart", release="2", current="1", previous="1", held=False)
+    assert words(way.forward) == ["flip 2", "restart-unheld 2", "prove 2"]
+    assert undo(way, "restart-unheld") == undo(way, "prove") == ["flip 1", "restart-unheld 1", "prove 1"]
+    assert "closes it meanwhile" in str(way.forward[1])
 
 
 def test_what_is_linked_already_is_not_flipped() -> None:
@@ -99,18 +106,19 @@ def test_what_stays_as_it_is_keeps_its_stand_in(verb: str) -> None:
     current=st.sampled_from([None, "1", "2"]),
     previous=st.sampled_from([None, "1"]),
     running=st.booleans(),
+    held=st.booleans(),
     go_back=st.booleans(),
     before=st.booleans(),
     after=st.booleans(),
 )
 def test_every_way_is_whole(strategy: str, current: str | None, previous: str | None, **rest: bool) -> None:
     way = plan(strategy, release="2", current=current, previous=previous, **rest)
-    assert any(step.verb in ("restart", "reload") for step in way.forward)
+    assert any(step.verb in TOUCHES for step in way.forward)
     for number in range(len(way.forward) + 1):
         back = way.undo(way.forward[:number])
         assert all(str(step) for step in [*way.forward, *back])
         # Whoever goes back to a release proves it, and no stand-in of the bad one is left.
-        if any(step.verb in ("restart", "reload") for step in back):
+        if any(step.verb in TOUCHES for step in back):
             assert Step("prove", previous or "") in back
         if back and Step("stand-in", "2") in way.forward[:number]:
             assert Step("dismiss", "2") in back

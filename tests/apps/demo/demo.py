@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A well-behaved HTTP server, and on request a badly behaved one.
 
+<<<<<<< HEAD
 It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
 says READY=1 when it serves and WATCHDOG=1 while it does, and drains on SIGTERM: whoever is connected gets an answer.
 On SIGHUP it does the same and then becomes the release that `current` leads to. The release that answers stands in the
 header X-Release and in the body. /run?PROGRAM answers what a program of the release prints, and /hang never does:
 nothing else is done from then on.
+=======
+It serves the sockets that systemd passes (or binds PORT, a number or a path, where there are none), keeps connections alive,
+says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. On SIGHUP it does the same
+and then becomes the release that `current` leads to. The release that answers stands in the header X-Release and in
+the body.
+>>>>>>> a4dc29826a71991e83b31f73681b2d2bf49cc49d
 
 Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
 release can misbehave beside another that does not:
@@ -44,7 +51,11 @@ def settings() -> dict[str, str]:
 def listeners() -> list[socket.socket]:
     if os.environ.get("LISTEN_PID") == str(os.getpid()):
         return [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
-    return [socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "4000"))), backlog=4096)]
+    port = os.environ.get("PORT", "4000")
+    if not port.startswith("/"):
+        return [socket.create_server(("127.0.0.1", int(port)), backlog=4096)]
+    Path(port).unlink(missing_ok=True)
+    return [socket.create_server(port, family=socket.AF_UNIX, backlog=4096)]
 
 
 def notify(state: str) -> None:
