@@ -28,6 +28,7 @@ PROGRAMS = {
     "bin/fail": "exit 1",
     "bin/stop": 'echo "$0 $MAINPID" >>"$STATE_DIR/stopped"',
     "bin/migrate": 'echo "$(basename "$PWD") as $(id -un)" >"$STATE_DIR/migrated"',
+    "bin/find-out": 'echo FROM_BOOT=yes >"$RUNTIME_DIR/environment"',
     "bin/environment": 'env >"$STATE_DIR/environment-$1"',
 }
 # Where the app's environment comes from, in the order in which it is read; the last one wins.

@@ -33,8 +33,14 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "ext_name": ({"app_ext_name": "../etc"}, "app_ext_name, app_service_name: '../etc'"),
     "service_name": ({"app_service_name": "shop@"}, "app_ext_name, app_service_name: 'web-shop' and 'shop@'"),
     "service_name_of_two_lines": ({"app_service_name": "shop\n"}, "app_ext_name, app_service_name"),
-    "release_name": ({"app_release_system": "mix", "app_command": MISSING, "app_release_name": "../x"}, "app_release_name: '../x' cannot be the name of a program"),
-    "no_command": ({"app_command": MISSING}, "app_command: give the command that runs the app, in one line, for instance bin/shop start; with app_release_system"),
+    "release_name": (
+        {"app_release_system": "mix", "app_command": MISSING, "app_release_name": "../x"},
+        "app_release_name: '../x' cannot be the name of a program",
+    ),
+    "no_command": (
+        {"app_command": MISSING},
+        "app_command: give the command that runs the app, in one line, for instance bin/shop start; with app_release_system",
+    ),
     "pre_of_two_lines": ({"app_exec_start_pre": ["bin/x\nUser=root"]}, "app_exec_start_pre, app_exec_start_wrap, app_exec_stop, app_start_command: each"),
     "pre_of_nothing": ({"app_exec_start_pre": [" "]}, "app_exec_start_pre, app_exec_start_wrap"),
     "stop_of_two_lines": ({"app_exec_stop": "bin/x\nUser=root"}, "app_exec_start_pre, app_exec_start_wrap, app_exec_stop"),
@@ -43,8 +49,11 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "wrapped_prefix": ({"app_exec_start_wrap": "bin/wrap", "app_command": "-bin/shop"}, "app_command: put '-' in front of app_exec_start_wrap"),
     "working_dir": ({"app_working_dir": "shared"}, "app_working_dir: 'shared' must be an absolute path"),
     "working_dir_that_leads_out": ({"app_working_dir": "/srv/web-shop/../x"}, "app_working_dir: '/srv/web-shop/../x' must be"),
-    "working_dir_without_a_proof": ({"app_working_dir": "/var", "app_command": "/usr/bin/shop"}, "nothing could tell which release runs; give an app_command that is relative"),
-    "directory": ({"app_state_directory": "../x"}, "app_tmp_directory: each must be a name such as shop or shop/web"),
+    "working_dir_without_a_proof": (
+        {"app_working_dir": "/var", "app_command": "/usr/bin/shop"},
+        "nothing could tell which release runs; give an app_command that is relative",
+    ),
+    "directory": ({"app_state_directory": "../x"}, "each must be a name such as shop or shop/web"),
     "directory_of_two": ({"app_logs_directory": "a b"}, "app_tmp_directory: each must be a name"),
     "directory_kind": ({"app_directories": ["home"]}, "app_directories"),
     "mode_that_yaml_has_read": ({"app_runtime_mode": 488}, "'488' is no mode; give four octal digits with quotes"),
@@ -55,6 +64,7 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "restart_policy": ({"app_restart_policy": "sometimes"}, "app_restart_policy"),
     "after": ({"app_unit_after": ["postgresql"]}, "app_unit_after, app_unit_wants, app_unit_requires: give names of units with their suffix"),
     "requires": ({"app_unit_requires": ["a.service b.service"]}, "app_unit_after, app_unit_wants, app_unit_requires"),
+    "requires_behind_a_port": ({"app_unit_requires": ["postgresql.service"]}, "list postgresql.service in app_unit_wants and app_unit_after"),
     "forking": ({"app_service_type": "forking"}, "app_service_type: forking cannot work behind a socket"),
     "pid_file": ({"app_pid_file": "/run/shop.pid"}, "app_pid_file: systemd looks at it only with app_service_type forking"),
     "socket_in_the_runtime_directory": (
@@ -82,7 +92,10 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"ExecStart": f"{IN_RELEASE}bin/shop daemon", "Type": "forking", "PIDFile": "/run/web-shop/web_shop.pid"},
     ),
     "distillery_that_forks": ({**FORKING, "app_release_system": "distillery"}, {"ExecStart": f"{IN_RELEASE}bin/web_shop start"}),
-    "start_command": ({"app_release_system": "mix", "app_command": MISSING, "app_start_command": "start_iex"}, {"ExecStart": f"{IN_RELEASE}bin/web_shop start_iex"}),
+    "start_command": (
+        {"app_release_system": "mix", "app_command": MISSING, "app_start_command": "start_iex"},
+        {"ExecStart": f"{IN_RELEASE}bin/web_shop start_iex"},
+    ),
     "wrapped": ({"app_exec_start_wrap": "bin/wrap -x"}, {"ExecStart": f"{IN_RELEASE}bin/wrap -x {IN_RELEASE}bin/shop"}),
     "wrapped_from_outside": ({"app_exec_start_wrap": "/usr/bin/nice -n 5"}, {"ExecStart": f"/usr/bin/nice -n 5 {IN_RELEASE}bin/shop"}),
     "elsewhere": ({"app_working_dir": "/var/lib/shop"}, {"ExecStart": f"{FROM_ELSEWHERE}bin/shop", "WorkingDirectory": "/var/lib/shop"}),
@@ -91,6 +104,10 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"ExecStart": "/usr/bin/shop", "WorkingDirectory": "/srv/web-shop/current/web"},
     ),
     "pre": ({"app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]}, {"ExecStartPre": ["", f"-{IN_RELEASE}bin/x", "!/usr/bin/y"]}),
+    "dependencies": (
+        {"app_socket_mode": "none", "app_unit_requires": ["a.service"], "app_unit_wants": ["b.service"], "app_unit_after": ["a.service", "b.target"]},
+        {"Wants": ["b.service"]},
+    ),
     "one_second": ({"app_restart_sec": 1}, {"RestartSec": 1}),
     "minutes": ({"app_restart_sec": "2 min"}, {"RestartSec": "2 min"}),
     "never": ({"app_restart_policy": "no"}, {"Restart": "no"}),
@@ -128,8 +145,15 @@ def units(said: str, case: str) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize("case", TAKEN)
 def test_the_service_follows_from_the_variables(said: str, case: str) -> None:
-    service = units(said, case)["web-shop.service"]["Service"]
+    sections = units(said, case)["web-shop.service"]
+    service = {**sections["Unit"], **sections["Service"]}
     assert {key: service[key] for key in TAKEN[case][1]} == TAKEN[case][1]
+
+
+def test_what_an_app_depends_on_joins_what_it_depends_on_anyway(said: str) -> None:
+    unit = units(said, "dependencies")["web-shop.service"]["Unit"]
+    assert "a.service" in unit["Requires"]
+    assert {"a.service", "b.target", "network.target"} <= set(unit["After"])
 
 
 def test_a_stand_in_starts_the_program_of_its_own_release_wherever_it_works(said: str) -> None:

@@ -28,7 +28,7 @@ SETUP = {
     "a name with capitals": ({"app_name": "Shop!"}, "app_name: 'Shop!' cannot name", "lower-case"),
     "a name that is a path": ({"app_name": "../etc"}, "app_name", "lower-case"),
     "no name": ({"app_name": MISSING}, "missing required arguments: app_name", ""),
-    "no command": ({"app_command": MISSING}, "missing required arguments: app_command", ""),
+    "no command": ({"app_command": MISSING}, "app_command: give the command that runs the app", "for instance bin/shop start"),
     "an empty command": ({"app_command": ""}, "app_command", "for instance bin/shop start"),
     "a command of two lines": ({"app_command": "bin/demo\nUser=root"}, "app_command", "in one line"),
     "a port out of range": ({"app_listen": [70000]}, "app_listen: 70000 is not an address", "a port (4000)"),
