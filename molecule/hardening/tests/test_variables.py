@@ -30,7 +30,7 @@ LIMITS = {
     "app_kill_mode": ("mixed", {"KillMode": "mixed"}),
     "app_fd_store_max": (7, {"FileDescriptorStoreMax": "7"}),
     "app_memory_max": ("1G", {"MemoryMax": str(1 << 30)}),
-    "app_cpu_quota": ("150%", {"CPUQuotaPerSecUSec": "1.5s"}),
+    "app_cpu_quota": ("200%", {"CPUQuotaPerSecUSec": "2s"}),
     "app_tasks_max": ("100", {"TasksMax": "100"}),
     "app_oom_score_adjust": (300, {"OOMScoreAdjust": "300"}),
     "app_notify_access": ("all", {"NotifyAccess": "all"}),
@@ -40,7 +40,7 @@ PROBES = [
     *("write:/opt/half-open", "write:/opt/half-open/drop", "write:/opt/closed", "read:/opt/closed", "write:/opt/open"),
     *("read:/etc/confined-token", "digest:$CREDENTIALS_DIRECTORY/token"),
 ]
-# At which levels: the folders belong to the app.
+# What the app can at each level; the folders belong to it.
 EVERYWHERE = {
     "write:/opt/half-open": "EROFS",
     "write:/opt/half-open/drop": "True",

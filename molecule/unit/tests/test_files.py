@@ -138,6 +138,17 @@ def test_a_directive_that_this_version_does_not_know_is_dropped_on_demand_and_to
     assert unit(NAME)["Nice"] == "2"
 
 
+def test_each_file_of_a_set_says_for_itself_what_may_be_dropped(host: Host, unit: t.Callable[[str], Unit]) -> None:
+    own, dropin = {"name": NAME, "sections": SERVICE}, {"name": NAME, "dropin": "10", "sections": {"Service": {"FutureDirective": 1, "Nice": 2}}}
+    refused = module("unit", host, {"units": [own, dropin]})
+    assert "does not know the directive FutureDirective" in refused["msg"]
+    done = module("unit", host, {"units": [own, {**dropin, "unknown": "drop"}]})
+    assert done["dropped"] == [f"{NAME} [Service] FutureDirective"]
+    assert unit(NAME)["Nice"] == "2"
+    strict = {**dropin, "unknown": "fail"}
+    assert "FutureDirective" in module("unit", host, {"units": [own, strict], "unknown": "drop"})["msg"]
+
+
 def test_check_mode_says_what_it_would_do_and_writes_nothing(host: Host) -> None:
     done = module("unit", host, {"name": NAME, "sections": SERVICE}, "--check")
     assert (done["changed"], done["reloaded"]) == (True, True)
