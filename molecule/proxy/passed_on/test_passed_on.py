@@ -36,9 +36,7 @@ def test_the_load_outlasted_the_switches(load: dict[str, t.Any], records: list[d
     assert records[-1]["ended"] < load["last_ended"] - 1
 
 
-def test_a_release_that_never_accepts_a_connection_is_known_at_once(
-    records: list[dict[str, t.Any]], reported: t.Callable[[str], dict[str, t.Any]]
-) -> None:
+def test_a_release_that_never_accepts_a_connection_is_known_at_once(records: list[dict[str, t.Any]], reported: t.Callable[[str], dict[str, t.Any]]) -> None:
     assert records[-2]["duration"] < START_TIMEOUT / 2
     refusal = reported("proxy_refusal")
     assert "Release broken cannot be live: it did not start" in refusal["msg"]
