@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 # Their defaults follow from another variable or from the environment, which an argument spec cannot say.
 DERIVED = {"app_user": "the app's name", "app_group": "the app's name", "app_deployed_by": "the user on the controller"}
+DERIVED.update(dict.fromkeys(("app_migrate_command", "app_seed_command", "app_console_command"), "by the release system"))
 
 
 def load(path: str) -> t.Any:
