@@ -16,6 +16,7 @@ if t.TYPE_CHECKING:
 
 NAME = "companion"
 PORT = 4920
+FLAG = f"/srv/{NAME}/flags/restart.flag"
 AS_THE_APP = f"setpriv --reuid={NAME} --regid={NAME} --clear-groups"
 
 # Writes what only this host knows, counts its runs, and prints what must not be seen.

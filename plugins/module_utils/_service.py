@@ -277,7 +277,8 @@ class Service:
     def _needed(self) -> list[str]:
         """The units of this app that systemd runs before the service, each time or once after the boot."""
         required = self.systemd.show(self.service, "Requires").get("Requires", "").split()
-        return [unit for unit in required if unit.startswith(f"{self._prefix}-") and unit.endswith(".service")]
+        own = [unit for unit in required if unit.startswith(f"{self._prefix}-") and unit.endswith(".service")]
+        return [unit for unit in own if self.systemd.show(unit, "Type").get("Type") == "oneshot"]
 
     def _needed_failed(self, unit: str, *, since: float) -> Unhealthy:
         state = self._state(unit)

@@ -94,15 +94,3 @@ def test_they_are_programs_of_root(host: Host, app: Companion) -> None:
     found = host.check_output(f"stat -c '%n %U %G %a' /srv/{NAME}/bin /srv/{NAME}/bin/*").splitlines()
     assert len(found) == 5
     assert all(line.endswith("root root 755") for line in found)
-
-
-def test_they_go_when_nobody_asks_for_them_and_others_stay(host: Host, app: Companion) -> None:
-    host.check_output(f"touch /srv/{NAME}/bin/seed")
-    pid = app.pid
-    done = app.set_up(app_helper_scripts=False)
-    assert done.returncode == 0, done.stdout
-    assert host.check_output(f"ls /srv/{NAME}/bin") == "seed"
-    assert not host.file(f"/etc/systemd/system/{NAME}-run-.service.d").exists
-    assert app.pid == pid, "the app was restarted for nothing"
-    done = app.set_up(app_helper_scripts=False)
-    assert "changed=0" in done.stdout, done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from companions.app import AS_THE_APP, NAME
+from companions.app import AS_THE_APP, FLAG, NAME
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -13,7 +13,6 @@ if t.TYPE_CHECKING:
     from companions.app import Companion
     from conftest import Unit
 
-FLAG = f"/srv/{NAME}/flags/restart.flag"
 DONE = f'[ ! -e {FLAG} ] && [ "$(systemctl is-active {NAME}-restart.service)" = inactive ]'
 
 
@@ -54,11 +53,3 @@ def test_the_flag_waits_for_a_deploy_and_a_second_one_is_not_lost(host: Host, ap
 
 def test_the_app_itself_may_not(host: Host, app: Companion) -> None:
     assert host.run(f"{AS_THE_APP} touch {FLAG}").rc != 0
-
-
-def test_touch_leaves_it_to_the_app(host: Host, app: Companion, unit: t.Callable[[str], Unit]) -> None:
-    done = app.set_up(app_restart_method="touch")
-    assert done.returncode == 0, done.stdout
-    assert unit(f"{NAME}-restart.path")["LoadState"] == unit(f"{NAME}-restart.service")["LoadState"] == "not-found"
-    assert not host.file(f"/etc/systemd/system/paths.target.wants/{NAME}-restart.path").exists
-    host.check_output(f"{AS_THE_APP} touch {FLAG} && {AS_THE_APP} rm {FLAG}")

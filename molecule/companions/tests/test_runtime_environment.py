@@ -65,6 +65,12 @@ def test_a_reload_runs_it_again_for_the_next_start_of_the_app(host: Host, app: C
     assert app.environment()["ADDRESS"].endswith(f" {runs + 1}")
 
 
+def test_a_restart_by_setup_runs_it_again(host: Host, app: Companion) -> None:
+    runs = app.runs()
+    assert module("release_switch", host, {**app.switch, "restart": True})["changed"]
+    assert app.environment()["ADDRESS"].endswith(f" {runs + 1}")
+
+
 def test_a_reload_that_fails_leaves_the_app_alone(host: Host, app: Companion, failing: None) -> None:
     pid = app.pid
     assert host.run(f"systemctl reload {UNIT}").rc != 0

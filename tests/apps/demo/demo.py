@@ -16,6 +16,7 @@ DEMO_LINGER_SECONDS  how long an idle connection is kept during the drain (1)
 DEMO_BACKLOG         calls listen() with this number, as many servers do (unset: leaves the socket alone)
 DEMO_STATUS          the status of every answer (200)
 DEMO_RELEASE         the release to claim (the name of the folder it runs in)
+DEMO_FLAG            a file that makes it end, as SIGTERM does, once it is there (unset: none)
 DEMO_FAULT           exit-at-start, never-ready, crash-after-ready (DEMO_CRASH_SECONDS later), ignore-sigterm
 """
 
@@ -127,6 +128,13 @@ class Server:
         self.connections.discard(connection)
         self.finish_when_empty()
 
+    def look_for_flag(self, flag: Path) -> None:
+        if flag.exists():
+            flag.unlink()
+            self.drain()
+        else:
+            asyncio.get_running_loop().call_later(0.1, self.look_for_flag, flag)
+
     def finish_when_empty(self) -> None:
         if self.draining and not self.connections:
             self.finished.set()
@@ -165,6 +173,8 @@ class Server:
             if "DEMO_BACKLOG" in self.config:
                 listener.listen(int(self.config["DEMO_BACKLOG"]))
             loop.add_reader(listener, self.accept, listener)
+        if "DEMO_FLAG" in self.config:
+            self.look_for_flag(Path(self.config["DEMO_FLAG"]))
         if self.fault != "never-ready":
             notify("READY=1")
         if self.fault == "crash-after-ready":
