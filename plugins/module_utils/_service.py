@@ -181,12 +181,29 @@ class Service:
 
     # Acts
 
+    def prepare(self, *, again: bool) -> None:
+        """Starts what the service needs to have run before it, while the live release still serves; raises Unhealthy.
+
+        What has run once for all since the boot is run `again` on request.
+        """
+        for unit in self._needed():
+            started = time.time()
+            known = self.systemd.show(unit, "ActiveState", "CanReload")
+            try:
+                if again and (known.get("ActiveState"), known.get("CanReload")) == ("active", "yes"):
+                    self.systemd.reload(unit)
+                else:
+                    self.systemd.start(unit)
+            except SystemdError as error:
+                raise self._needed_failed(unit, since=started) from error
+
     def restart(self) -> None:
         """Restarts the service behind its sockets, and waits until it is ready; raises Unhealthy."""
+        started = time.time()
         try:
             self.systemd.restart(self.service)
         except SystemdError as error:
-            raise self._did_not_start(self.service) from error
+            raise self._did_not_start(self.service, since=started) from error
         self._restarts = self.state().restarts
 
     def reload(self) -> None:
@@ -202,8 +219,9 @@ class Service:
 
     def stop(self) -> None:
         """Stops the service, so that nothing runs behind the sockets."""
-        self.systemd.stop(self.service)
         # A connection that still waits starts the service again at once, which then has nothing to run.
+        with contextlib.suppress(SystemdError):  # so it may also cancel this
+            self.systemd.stop(self.service)
         time.sleep(0.3)
         if self.sockets and self.state().active != "inactive":
             self.systemd.stop(self.service, *self.sockets)
@@ -219,10 +237,11 @@ class Service:
     def start_stand_in(self, release: str) -> None:
         """Starts a second instance, of this release, on the same sockets, and waits until it is ready; raises Unhealthy."""
         unit = self.stand_in_of(release)
+        started = time.time()
         try:
             self.systemd.start(unit)
         except SystemdError as error:
-            raise self._did_not_start(unit, name="its stand-in") from error
+            raise self._did_not_start(unit, name="its stand-in", since=started) from error
 
     def dismiss_stand_in(self, release: str) -> None:
         """Stops the stand-in of a release, which finishes the requests in hand."""
@@ -255,7 +274,23 @@ class Service:
     def _prefix(self) -> str:
         return self.service.rpartition(".")[0]
 
-    def _did_not_start(self, unit: str, *, name: str = "it") -> Unhealthy:
+    def _needed(self) -> list[str]:
+        """The units of this app that systemd runs before the service, each time or once after the boot."""
+        required = self.systemd.show(self.service, "Requires").get("Requires", "").split()
+        own = [unit for unit in required if unit.startswith(f"{self._prefix}-") and unit.endswith(".service")]
+        return [unit for unit in own if self.systemd.show(unit, "Type").get("Type") == "oneshot"]
+
+    def _needed_failed(self, unit: str, *, since: float) -> Unhealthy:
+        state = self._state(unit)
+        how = f" ({state.result}, status {state.exit_status})" if state.active == "failed" else ""
+        said = "".join(f"\n  {line}" for line in self.systemd.journal(unit, since=since, lines=10))
+        return Unhealthy(f"{unit}, without which {self.service} does not start, failed{how}:{said}\n")
+
+    def _did_not_start(self, unit: str, *, since: float, name: str = "it") -> Unhealthy:
+        # A client who waits makes systemd try again, so it may be at it already.
+        for needed in self._needed():
+            if self._state(needed).active not in ("active", "inactive"):
+                return self._needed_failed(needed, since=since)
         state = self._state(unit)
         return Unhealthy(f"{name} did not start: " + ("it was not ready in time" if state.result == "timeout" else state.how_it_ended()))
 

@@ -307,6 +307,10 @@ class Switch:
             return self._result(release, current, None)
         if any(step.verb == "stand-in" for step in way.forward):
             self._warn_of_memory()
+        try:
+            self.service.prepare(again=self.action == "restart")
+        except Unhealthy as error:
+            raise ReleaseError(f"{error}What is live was not touched.") from error
         record = {"time": now(), "id": release, "from": current, "action": self.action, "strategy": self.strategy, "who": self.who}
         started = time.time()
         self.releases.begin(record)

@@ -238,6 +238,10 @@ reloaded:
   description: Whether systemd was made to reload its configuration, or would be.
   returned: always
   type: bool
+offline:
+  description: Whether systemd does not run on this host, as when an image is built; then nothing was stopped or reloaded.
+  returned: always
+  type: bool
 gap_seconds:
   description: How long a port was closed, from before it closed until it was open again.
   returned: when a socket unit was restarted or an address was taken over
@@ -441,18 +445,18 @@ class Units:
         holders = self._holders()
         gap = None
         if not self.check_mode:
-            self._stop_removed(changed)
             if sockets or holders:
+                self._stop_removed(changed)
                 gap = self._reopen(changed, sockets, holders)
             else:
-                for file in changed:
-                    file.install()
+                self._install(changed)
         reloaded = self._reload(bool(changed))
         result: dict[str, t.Any] = {
             "changed": bool(changed or holders) or reloaded,
             "units": [{"name": file.name, "path": file.path, "changed": file in changed} for file in self.files],
             "dropped": self.dropped,
             "reloaded": reloaded or gap is not None,
+            "offline": not self.running,
             "diff": [file.diff for file in changed],
         }
         if gap is not None:
@@ -504,6 +508,17 @@ class Units:
                     if holder:
                         holders[file.name] = holder
         return holders
+
+    def _install(self, changed: t.Sequence[UnitFile]) -> None:
+        stays, goes = ([file for file in changed if file.is_removal is removal] for removal in (False, True))
+        for file in stays:
+            file.install()
+        if stays and goes and self.running:
+            # Until systemd knows that a unit that stays no longer needs one that goes, they would stop together.
+            self.systemd.daemon_reload()
+        self._stop_removed(goes)
+        for file in goes:
+            file.install()
 
     def _stop_removed(self, changed: t.Sequence[UnitFile]) -> None:
         if not self.running:

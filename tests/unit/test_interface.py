@@ -30,6 +30,7 @@ DERIVED = {
     "app_deployed_by": "the user on the controller",
     **{f"app_{kind}_directory": "`app_ext_name`" for kind in ("runtime", "state", "cache", "logs", "configuration", "tmp")},
 }
+DERIVED.update(dict.fromkeys(("app_migrate_command", "app_seed_command", "app_console_command"), "by the release system"))
 
 
 def load(path: str) -> t.Any:

@@ -52,6 +52,10 @@ SETUP = {
     "a relative base folder": ({"app_base_dir": "srv"}, "app_base_dir", "absolute"),
     "a variable that is none": ({"app_environment": {"A B": "hidden"}}, "app_environment: 'A B' cannot be the name", "letters, digits"),
     "a directive that is none": ({"app_service_options": {"Foo Bar": 1}}, "Foo Bar is no directive", ""),
+    "a script as root at boot": ({"app_runtime_environment_script": "+bin/x"}, "app_runtime_environment_script", "without a prefix"),
+    "a program of the release as root": ({"app_config_sync_command": "+bin/x"}, "app_config_sync_command", "needs an absolute path"),
+    "a relative file to copy": ({"app_copy_files": [{"src": "a", "dest": "etc/a"}]}, "app_copy_files, app_create_dirs", "absolute path"),
+    "an unknown way to restart": ({"app_restart_method": "kill"}, "app_restart_method", "systemd_flag"),
     "a value of two lines": ({"app_service_options": {"Nice": "1\nUser=root"}}, "must be one line", ""),
 }
 

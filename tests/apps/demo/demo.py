@@ -1,18 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A well-behaved HTTP server, and on request a badly behaved one.
 
-<<<<<<< HEAD
-It serves the sockets that systemd passes (or binds PORT where there are none), keeps connections alive,
-says READY=1 when it serves and WATCHDOG=1 while it does, and drains on SIGTERM: whoever is connected gets an answer.
+It serves the sockets that systemd passes (or binds PORT, a number or a path, where there are none), keeps
+connections alive, says READY=1 when it serves and WATCHDOG=1 while it does, and drains on SIGTERM: whoever is connected gets an answer.
 On SIGHUP it does the same and then becomes the release that `current` leads to. The release that answers stands in the
 header X-Release and in the body. /run?PROGRAM answers what a program of the release prints, and /hang never does:
 nothing else is done from then on.
-=======
-It serves the sockets that systemd passes (or binds PORT, a number or a path, where there are none), keeps connections alive,
-says READY=1 when it serves, and drains on SIGTERM: whoever is connected gets an answer. On SIGHUP it does the same
-and then becomes the release that `current` leads to. The release that answers stands in the header X-Release and in
-the body.
->>>>>>> a4dc29826a71991e83b31f73681b2d2bf49cc49d
 
 Settings come from the environment; a file demo.env in the release's folder overrides it, so that one
 release can misbehave beside another that does not:
@@ -24,6 +17,7 @@ DEMO_LINGER_SECONDS  how long an idle connection is kept during the drain (1)
 DEMO_BACKLOG         calls listen() with this number, as many servers do (unset: leaves the socket alone)
 DEMO_STATUS          the status of every answer (200)
 DEMO_RELEASE         the release to claim (the name of the folder it runs in)
+DEMO_FLAG            a file that makes it end, as SIGTERM does, once it is there (unset: none)
 DEMO_FAULT           exit-at-start, never-ready, crash-after-ready (DEMO_CRASH_SECONDS later), ignore-sigterm
 """
 
@@ -147,6 +141,13 @@ class Server:
         self.connections.discard(connection)
         self.finish_when_empty()
 
+    def look_for_flag(self, flag: Path) -> None:
+        if flag.exists():
+            flag.unlink()
+            self.drain()
+        else:
+            asyncio.get_running_loop().call_later(0.1, self.look_for_flag, flag)
+
     def finish_when_empty(self) -> None:
         if self.draining and not self.connections:
             self.finished.set()
@@ -190,6 +191,8 @@ class Server:
             if "DEMO_BACKLOG" in self.config:
                 listener.listen(int(self.config["DEMO_BACKLOG"]))
             loop.add_reader(listener, self.accept, listener)
+        if "DEMO_FLAG" in self.config:
+            self.look_for_flag(Path(self.config["DEMO_FLAG"]))
         if self.fault != "never-ready":
             notify(f"READY=1\nSTATUS=serving release {self.release}")
         if "WATCHDOG_USEC" in os.environ:
