@@ -13,7 +13,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 # Their defaults follow from another variable or from the environment, which an argument spec cannot say.
-DERIVED = {"app_user": "the app's name", "app_group": "the app's name", "app_deployed_by": "the user on the controller"}
+DERIVED = {
+    "app_user": "the app's name",
+    "app_group": "the app's name",
+    "app_deploy_group": "the deploy user's name",
+    "app_deployed_by": "the user on the controller",
+}
 
 
 def load(path: str) -> t.Any:
