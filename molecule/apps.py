@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,35 @@ from playbooks import ROOT, archive, playbook
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
+
+
+# Asks 20 times a second, whether or not it has been answered; on SIGTERM it waits for what is still to come.
+KEEP_ASKING = """
+import asyncio, signal, sys
+
+async def ask():
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))
+        writer.write(b"GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n")
+        words = (await reader.read()).decode().split()
+        writer.close()
+        print(words[1] if words else "lost", flush=True)
+    except ConnectionRefusedError:
+        print("refused", flush=True)
+    except OSError:
+        print("lost", flush=True)
+
+async def main():
+    enough = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, enough.set)
+    asked = []
+    while not enough.is_set():
+        asked.append(asyncio.create_task(ask()))
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*asked)
+
+asyncio.run(main())
+"""
 
 
 def tool(*command: str) -> None:
@@ -66,6 +96,19 @@ class App:
         """The release that answers now."""
         script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/').headers['X-Release'])"
         return str(self.host.check_output(f'python3 -c "{script}"')).strip()
+
+    @contextlib.contextmanager
+    def asked_all_the_time(self) -> t.Iterator[list[str]]:
+        """What clients get meanwhile, known at the end: the status of each answer, or that it was refused or lost."""
+        unit, output = f"asks-{self.name}", f"/var/tmp/asks-{self.name}"
+        run = f"systemd-run --quiet --collect --unit={unit} --property=StandardOutput=file:{output} python3 -c %s {self.port}"
+        self.host.check_output(f"rm -f {output} && {run}", KEEP_ASKING)
+        seen: list[str] = []
+        try:
+            yield seen
+        finally:
+            self.host.check_output(f"systemctl stop {unit}")
+            seen += self.host.check_output(f"cat {output}").split()
 
     def history(self) -> list[dict[str, t.Any]]:
         return [json.loads(line) for line in self.host.check_output(f"cat {self.folder}/.deploy/history.jsonl").splitlines() if line]

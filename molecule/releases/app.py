@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from apps import KEEP_ASKING
 from playbooks import ROOT, SCRATCH, module
 
 if t.TYPE_CHECKING:
@@ -50,33 +51,6 @@ asked.request("GET", "/")
 answer = asked.getresponse().headers["X-Release"]
 linked = os.readlink("{FOLDER}/current")
 print(answer if linked == f"releases/{{answer}}" else f"{{answer}}, but current leads to {{linked}}")
-"""
-# Asks 20 times a second, whether or not it has been answered; on SIGTERM it waits for what is still to come.
-KEEP_ASKING = f"""
-import asyncio, signal
-
-async def ask():
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", {PORT})
-        writer.write(b"GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n")
-        words = (await reader.read()).decode().split()
-        writer.close()
-        print(words[1] if words else "lost", flush=True)
-    except ConnectionRefusedError:
-        print("refused", flush=True)
-    except OSError:
-        print("lost", flush=True)
-
-async def main():
-    enough = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, enough.set)
-    asked = []
-    while not enough.is_set():
-        asked.append(asyncio.create_task(ask()))
-        await asyncio.sleep(0.05)
-    await asyncio.gather(*asked)
-
-asyncio.run(main())
 """
 
 
@@ -203,7 +177,7 @@ class App:
     def asked_all_the_time(self) -> t.Iterator[list[str]]:
         """What clients get meanwhile, known at the end: the status of each answer, or that it was refused or lost."""
         seen: list[str] = []
-        with self.beside("-c", KEEP_ASKING) as output:
+        with self.beside("-c", KEEP_ASKING, str(PORT)) as output:
             yield seen
         seen += self.host.check_output("cat %s && rm %s", output, output).split()
 
