@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import typing as t
 
+from clients import KEEP_ASKING
 from playbooks import ROOT, archive, playbook
 
 if t.TYPE_CHECKING:
@@ -66,6 +68,19 @@ class App:
         """The release that answers now."""
         script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/').headers['X-Release'])"
         return str(self.host.check_output(f'python3 -c "{script}"')).strip()
+
+    @contextlib.contextmanager
+    def asked_all_the_time(self) -> t.Iterator[list[str]]:
+        """What clients get meanwhile, known at the end: the status of each answer, or that it was refused or lost."""
+        unit, output = f"asks-{self.name}", f"/var/tmp/asks-{self.name}"
+        run = f"systemd-run --quiet --collect --unit={unit} --property=StandardOutput=file:{output} python3 -c %s {self.port}"
+        self.host.check_output(f"rm -f {output} && {run}", KEEP_ASKING)
+        seen: list[str] = []
+        try:
+            yield seen
+        finally:
+            self.host.check_output(f"systemctl stop {unit}")
+            seen += self.host.check_output(f"cat {output}").split()
 
     def history(self) -> list[dict[str, t.Any]]:
         return [json.loads(line) for line in self.host.check_output(f"cat {self.folder}/.deploy/history.jsonl").splitlines() if line]

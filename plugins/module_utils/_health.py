@@ -129,7 +129,7 @@ class Check:
 
     def _command(self, command: t.Sequence[str], folder: str, account: Account) -> str | None:
         try:
-            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=self.timeout, check=False, **account.as_options())
+            done = account.run(command, folder=folder, timeout=self.timeout)
         except subprocess.TimeoutExpired:
             return f"{command[0]} did not end within {self.timeout:g} s"
         except OSError as error:

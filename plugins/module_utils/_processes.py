@@ -18,16 +18,30 @@ import subprocess
 import time
 import typing as t
 
+# How the helper of an app says that a command was ended, as the program timeout does.
+TIMED_OUT = 124
+
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """Whose rights a command runs with; empty names mean the caller's own."""
+    """Whose rights a command runs with; empty names mean the caller's own. A caller who is not root gets them through `way_in`."""
 
     user: str = ""
     group: str = ""
+    way_in: tuple[str, ...] = ()
 
-    def as_options(self) -> dict[str, t.Any]:
-        """The keyword arguments of subprocess.run that say so."""
+    def run(self, command: t.Sequence[str], *, folder: str = "/", timeout: float | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Runs a command with these rights and nothing to read; raises subprocess.TimeoutExpired, or OSError if it cannot be run."""
+        if not (self.way_in and self.user):
+            return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, **self._as_options())
+        # The helper ends what takes too long, for the caller may not.
+        asked = [*self.way_in, "as-app", folder, f"{timeout or 0:.3f}", *command]
+        done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if timeout and done.returncode == TIMED_OUT:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return done
+
+    def _as_options(self) -> dict[str, t.Any]:
         options: dict[str, t.Any] = {}
         if self.user:
             options.update(user=self.user, extra_groups=[])
@@ -39,20 +53,45 @@ class Account:
 @contextlib.contextmanager
 def acting_as(user: str, group: str) -> t.Iterator[None]:
     """Does what follows with the rights of an account; raises KeyError if there is none of this name."""
-    uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid
+    gid = grp.getgrnam(group).gr_gid
+    with _acting_as(pwd.getpwnam(user).pw_uid, gid, [gid]):
+        yield
+
+
+@contextlib.contextmanager
+def acting_as_owner(folder: str) -> t.Iterator[None]:
+    """Does what follows with no more rights than the owner of a folder has, who may have put links in the way of root."""
+    found = os.lstat(folder)
+    if os.geteuid() != 0 or found.st_uid == 0:
+        yield
+        return
+    gid, groups = found.st_gid, [found.st_gid]
+    with contextlib.suppress(KeyError):  # an account that is gone still owns
+        account = pwd.getpwuid(found.st_uid)
+        gid, groups = account.pw_gid, os.getgrouplist(account.pw_name, account.pw_gid)
+    with _acting_as(found.st_uid, gid, groups):
+        yield
+
+
+@contextlib.contextmanager
+def _acting_as(uid: int, gid: int, groups: list[int]) -> t.Iterator[None]:
     before = os.geteuid(), os.getegid(), os.getgroups()
     if (uid, gid) == before[:2]:
         yield
         return
-    os.setgroups([gid])
-    os.setegid(gid)
-    os.seteuid(uid)
+    _become(uid, gid, groups)
     try:
         yield
     finally:
-        os.seteuid(before[0])
-        os.setegid(before[1])
-        os.setgroups(before[2])
+        _become(*before)
+
+
+def _become(uid: int, gid: int, groups: list[int]) -> None:
+    # Only root may change its groups, and whoever acts as another is still root at heart.
+    os.seteuid(os.getuid())
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
 
 
 def places(pid: int, account: Account) -> list[str]:
@@ -64,8 +103,8 @@ def places(pid: int, account: Account) -> list[str]:
     try:
         return [os.readlink(link) for link in links] + _arguments(pid)
     except PermissionError:
-        # root in a container may lack CAP_SYS_PTRACE; the process's own user needs none.
-        done = subprocess.run(["readlink", *links], stdin=subprocess.DEVNULL, capture_output=True, check=False, **account.as_options())
+        # root in a container may lack CAP_SYS_PTRACE, and others lack it anyway; the process's own user needs none.
+        done = account.run(["readlink", *links])
         return os.fsdecode(done.stdout).splitlines() + _arguments(pid)
     except OSError:
         return []

@@ -13,7 +13,8 @@
     /srv/shop/.deploy/pending.json         the switch under way; left behind only by one that died
     /srv/shop/.deploy/history.jsonl        how each switch ended, a line each
 
-What belongs here knows the folder and nothing of systemd.
+What belongs here knows the folder and nothing of systemd. Root writes here with the rights of whoever owns `releases`:
+that may be a deploy user, and a link that he had planted would lead root elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import functools
 import glob
 import json
 import os
@@ -32,6 +34,7 @@ import time
 import typing as t
 
 from ansible_collections.holdfast.systemd.plugins.module_utils import _files
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import acting_as_owner
 
 # An id is the name of a folder and of a systemd instance at once, hence the narrow alphabet.
 RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -39,6 +42,8 @@ MANIFEST = ".release.json"
 STAGING = ".staging-"
 REMOVED = ".removed-"
 ABANDONED = 24 * 3600
+PASSABLE = 0o055
+WRITABLE_FOR_OTHERS = 0o022
 
 
 class ReleaseError(Exception):
@@ -56,6 +61,20 @@ def check_id(release: str) -> str:
     return release
 
 
+Method = t.TypeVar("Method", bound=t.Callable[..., t.Any])
+
+
+def _as_owner(method: Method) -> Method:
+    """A method of Releases that writes."""
+
+    @functools.wraps(method)
+    def with_his_rights(self: Releases, *arguments: t.Any, **named: t.Any) -> t.Any:
+        with self.acting_as_owner():
+            return method(self, *arguments, **named)
+
+    return t.cast("Method", with_his_rights)
+
+
 class Releases:
     """The releases of one app, kept below its folder (for instance /srv/shop)."""
 
@@ -67,6 +86,22 @@ class Releases:
         self._deploy = os.path.join(folder, ".deploy")
         self._pending = os.path.join(self._deploy, "pending.json")
         self._history = os.path.join(self._deploy, "history.jsonl")
+
+    @contextlib.contextmanager
+    def acting_as_owner(self) -> t.Iterator[None]:
+        """Does what follows with no more rights than those of the owner of the releases."""
+        with contextlib.ExitStack() as rights:
+            try:
+                rights.enter_context(acting_as_owner(self.releases))
+            except FileNotFoundError:
+                self._refuse_foreign_folder()
+            yield
+
+    def _refuse_foreign_folder(self) -> None:
+        """Raises ReleaseError where root would begin in a folder in which others may put what they like."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.geteuid() == 0 and os.stat(self.folder).st_mode & WRITABLE_FOR_OTHERS:
+                raise ReleaseError(f"app_deploy_user: {self.releases} is not there, so nobody owns the releases; run the setup playbook")
 
     # Releases
 
@@ -92,16 +127,20 @@ class Releases:
     @contextlib.contextmanager
     def staging(self, release: str) -> t.Iterator[str]:
         """A hidden folder to build a release in; it is gone afterwards unless `publish` took it."""
-        os.makedirs(self.releases, mode=0o755, exist_ok=True)
         handle, folder = self._claim(check_id(release))
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            with self.acting_as_owner():
+                shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
 
+    @_as_owner
     def _claim(self, release: str) -> tuple[int, str]:
         """A new folder to stage in, and the lock on it that says that somebody is at work there; whoever dies lets it go."""
+        os.makedirs(self.releases, mode=0o755, exist_ok=True)
+        if os.stat(self.releases).st_mode & PASSABLE != PASSABLE:  # it was made under a narrow umask
+            os.chmod(self.releases, 0o755)
         while True:
             folder = tempfile.mkdtemp(prefix=f"{STAGING}{release}-", dir=self.releases)
             with contextlib.suppress(FileNotFoundError):
@@ -112,6 +151,7 @@ class Releases:
                 # Another staging took it for an orphan before it was locked.
                 os.close(handle)
 
+    @_as_owner
     def publish(self, staging: str, manifest: dict[str, t.Any]) -> None:
         """Makes a staged folder a release: durable first, then visible, in one rename."""
         target = self.path(manifest["id"])
@@ -127,16 +167,16 @@ class Releases:
         """Removes what stagings that died have left behind, and nothing that somebody works on."""
         for archive in glob.glob(os.path.join(glob.escape(self.folder), ".incoming-*")):
             # Nothing says whether somebody still brings it, except that nobody does for a whole day.
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - os.stat(archive).st_mtime > ABANDONED:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                if time.time() - os.lstat(archive).st_mtime > ABANDONED:
                     os.unlink(archive)
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.releases):
                 if name.startswith(STAGING):
                     self._discard_orphan(os.path.join(self.releases, name))
 
-    @staticmethod
-    def _discard_orphan(folder: str) -> None:
+    @_as_owner
+    def _discard_orphan(self, folder: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -149,10 +189,12 @@ class Releases:
 
     # Removal
 
+    @_as_owner
     def hide(self, release: str) -> None:
         """Takes a release out of sight in one rename; `discard_hidden` then takes its time."""
         os.rename(self.path(release), tempfile.mkdtemp(prefix=f"{REMOVED}{release}-", dir=self.releases))
 
+    @_as_owner
     def discard_hidden(self) -> list[str]:
         """Deletes what was taken out of sight, also by runs that died; returns what could not be deleted, and why."""
         troubles: list[str] = []
@@ -183,6 +225,7 @@ class Releases:
             raise ReleaseError(f"{self.current_link} points to {target}, which is no release of this app; remove the link, then deploy again")
         return release
 
+    @_as_owner
     def flip(self, release: str | None) -> None:
         """Points `current` to a release in one rename; None takes the link away."""
         if release is None:
@@ -202,8 +245,9 @@ class Releases:
     @contextlib.contextmanager
     def lock(self, release: str, *, who: str, timeout: float) -> t.Iterator[None]:
         """Holds the app's one lock; raises LockedError after `timeout` seconds, saying who has it."""
-        os.makedirs(self._deploy, mode=0o755, exist_ok=True)
-        handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with self.acting_as_owner():
+            os.makedirs(self._deploy, mode=0o755, exist_ok=True)
+            handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._acquire(handle, timeout)
             os.ftruncate(handle, 0)
@@ -226,6 +270,7 @@ class Releases:
                     ) from None
                 time.sleep(0.1)
 
+    @_as_owner
     def begin(self, record: dict[str, t.Any]) -> None:
         """Notes what a switch is about to do."""
         for name in os.listdir(self._deploy):
@@ -241,6 +286,7 @@ class Releases:
             return None
         return record
 
+    @_as_owner
     def finish(self, record: dict[str, t.Any]) -> None:
         """Adds to the history how a switch ended, and forgets that it was under way."""
         handle = os.open(self._history, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -11,22 +11,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
-import shlex
 import time
 import typing as t
 
-from ansible_collections.holdfast.systemd.plugins.module_utils import _unit_file
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
 from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, places
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd, SystemdError
-
-# What a command of a deploy does not take over from the service: how that is started, watched and ended.
-NOT_FOR_COMMANDS = re.compile(
-    r"(Exec\w+|Type|Restart\w*|Sockets|NonBlocking|WatchdogSec|NotifyAccess|PIDFile|BusName|RuntimeMaxSec|Timeout\w+|RemainAfterExit|"
-    r"SuccessExitStatus|FileDescriptorStore\w+|WorkingDirectory|RuntimeDirectoryPreserve|OpenFile)\Z"
-)
 
 
 class Unhealthy(Exception):
@@ -175,7 +167,7 @@ class Service:
             exit_status=known.get("ExecMainStatus", ""),
             restarts=int(known.get("NRestarts") or 0),
             pid=int(known.get("MainPID") or 0),
-            account=Account(known.get("User", ""), known.get("Group", "")),
+            account=Account(known.get("User", ""), known.get("Group", ""), self.systemd.way_in),
             cgroup=known.get("ControlGroup", ""),
         )
 
@@ -257,12 +249,13 @@ class Service:
     def run_commands(self, commands: t.Sequence[t.Any], release: str, *, timeout: str, variable: str) -> None:
         """Runs commands one after the other in a release, as the app would see it; raises Unhealthy for the first that fails."""
         unit = f"{self._prefix}-deploy-{os.getpid()}.service"
+        wanted = Commands(commands, service=self.service, release=release, folder=self.releases.path(release), timeout=timeout, variable=variable)
         started = time.time()
         try:
-            self.systemd.run_once(unit, self._commands_unit(commands, release, timeout, variable))
+            self.systemd.run_once(unit, wanted)
         except SystemdError as error:
             said = "".join(f"\n  {line}" for line in self.systemd.journal(unit, since=started, lines=10))
-            raise Unhealthy(f"{variable} failed ({'; '.join(map(_readable, commands))}):{said or error}\n") from error
+            raise Unhealthy(f"{variable} failed ({wanted}):{said or error}\n") from error
 
     def end_commands(self) -> None:
         """Ends the commands of a switch that died."""
@@ -293,55 +286,3 @@ class Service:
                 return self._needed_failed(needed, since=since)
         state = self._state(unit)
         return Unhealthy(f"{name} did not start: " + ("it was not ready in time" if state.result == "timeout" else state.how_it_ended()))
-
-    def _commands_unit(self, commands: t.Sequence[t.Any], release: str, timeout: str, variable: str) -> str:
-        """A unit with the account, environment, directories and limits of the service, and these commands."""
-        text = self.systemd.text(self.service)
-        # In the unit of another name these mean something else.
-        for specifier, meaning in (("%n", self.service), ("%N", self._prefix), ("%p", self._prefix)):
-            text = re.sub(rf"(?<!%)((?:%%)*){specifier}", rf"\g<1>{meaning}", text)
-        folder = self.releases.path(release)
-        # Where the service names its own release, such as the environment file in it, these commands mean theirs.
-        text = re.sub(rf"{re.escape(self.releases.current_link)}(?![\w.-])", folder, text)
-        taken = {key: values for key, values in _unit_file.parse(text).get("Service", {}).items() if not NOT_FOR_COMMANDS.match(key)}
-        if any(_is_privileged(command) for command in commands):
-            # The app's user may write below /run, and so could give root a LD_PRELOAD.
-            taken["EnvironmentFile"] = [name for name in taken.get("EnvironmentFile", []) if not name.lstrip("-").startswith("/run/")]
-        own = {
-            "Type": "oneshot",
-            "WorkingDirectory": folder,
-            "TimeoutStartSec": timeout,
-            # It belongs to the live app too.
-            "RuntimeDirectoryPreserve": "yes",
-            # It begins with a reset, so that several texts are several commands and not the words of one.
-            "ExecStart": ["", *(_command(command, folder) for command in commands)],
-        }
-        return _unit_file.render({"Unit": {"Description": f"{variable} of {self._prefix} {release}"}, "Service": {**taken, **own}})
-
-
-def _command(command: t.Any, folder: str) -> t.Any:
-    """A command of a deploy, text as systemd reads it or a list of arguments, with its program looked up in the release."""
-    if isinstance(command, str):
-        found = re.match(r"([@:+!|-]*)(\S+)(.*)\Z", command.strip(), re.DOTALL)
-        if not found:
-            return command
-        prefixes, program, rest = found.groups()
-        return prefixes + _program(program, folder) + rest
-    return [_program(str(command[0]), folder), *command[1:]]
-
-
-def _is_privileged(command: t.Any) -> bool:
-    """Whether a command does not run as the app's user, but as root."""
-    return bool(re.match(r"[@:|-]*[+!]", str(command if isinstance(command, str) else command[0]).strip()))
-
-
-def _program(program: str, folder: str) -> str:
-    if program.startswith(("/", '"', "'")):
-        return program
-    path = os.path.join(folder, program)
-    return path if "/" in program or os.path.exists(path) else program
-
-
-def _readable(command: t.Any) -> str:
-    """A command as a person would type it."""
-    return command if isinstance(command, str) else shlex.join(map(str, command))

@@ -9,6 +9,7 @@ What belongs here asks systemd or tells it something. What follows from the answ
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ import tempfile
 import typing as t
 
 from ansible_collections.holdfast.systemd.plugins.module_utils import _files
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
+from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import lacking
 
 UNIT_FOLDER = "/etc/systemd/system"
 RUNTIME_UNIT_FOLDER = "/run/systemd/system"
@@ -30,15 +33,26 @@ class SystemdError(Exception):
 
 
 class Systemd:
-    """systemd on this host, asked through a function that runs a command (AnsibleModule.run_command)."""
+    """systemd on this host, asked through a function that runs a command (AnsibleModule.run_command).
 
-    def __init__(self, run: Run) -> None:
+    Anybody may look. What takes root goes through `way_in`, the helper of an app, for a caller who is not root.
+    """
+
+    def __init__(self, run: Run, way_in: tuple[str, ...] = ()) -> None:
         self._run = run
+        self.way_in = way_in
 
     @staticmethod
     def is_running() -> bool:
         """Whether systemd is the init of this host; in a chroot or an image build it is not."""
         return os.path.isdir("/run/systemd/system")
+
+    def refuse_without_rights(self) -> None:
+        """Raises SystemdError for a caller who is not root and has no helper of the app."""
+        if self.way_in:
+            code, output, errors = self._run([*self.way_in, "check"])
+            if code != 0:
+                raise SystemdError(lacking((errors or output).strip() or self.way_in[-1]))
 
     # Units
 
@@ -58,19 +72,19 @@ class Systemd:
 
     def start(self, *units: str) -> None:
         """Starts units and waits until they are up; raises SystemdError if one does not come up."""
-        self._systemctl("start", "--", *units)
+        self._manage("start", *units)
 
     def stop(self, *units: str) -> None:
         """Stops units together and waits until they have stopped."""
-        self._systemctl("stop", "--", *units)
+        self._manage("stop", *units)
 
     def restart(self, unit: str) -> None:
         """Restarts a unit, or starts it, and waits until it is up; raises SystemdError if it does not."""
-        self._systemctl("restart", "--", unit)
+        self._manage("restart", unit)
 
     def reload(self, unit: str) -> None:
         """Asks a unit to reload itself, and waits until systemd says that it has."""
-        self._systemctl("reload", "--", unit)
+        self._manage("reload", unit)
 
     def loaded(self, pattern: str) -> list[str]:
         """The names of the units that systemd has in memory and that match a pattern."""
@@ -81,23 +95,28 @@ class Systemd:
         """The unit file and its drop-ins, one after the other, as they are on disk."""
         return self._systemctl("cat", "--", unit)
 
-    def run_once(self, unit: str, text: str) -> None:
-        """Runs a oneshot unit that is there for this one run, and waits for its end; raises SystemdError if it fails."""
-        path = os.path.join(RUNTIME_UNIT_FOLDER, unit)
+    def run_once(self, unit: str, commands: Commands) -> None:
+        """Runs commands in a oneshot unit that is there for this one run, and waits for its end; raises SystemdError if they fail."""
+        if self.way_in:
+            return self._ask("run", unit, commands.release, commands.timeout, commands.variable, data=json.dumps(list(commands.commands)))
+        text = commands.unit(self.text(commands.service))
         os.makedirs(RUNTIME_UNIT_FOLDER, mode=0o755, exist_ok=True)
-        _files.write_atomically(path, text)
+        _files.write_atomically(os.path.join(RUNTIME_UNIT_FOLDER, unit), text)
         try:
             self._systemctl("start", "--", unit)
         finally:
             self.forget_once(unit)
+        return None
 
     def forget_once(self, *units: str) -> None:
         """Ends units of `run_once`, also those of a run that died, and takes their files away."""
+        if self.way_in:
+            return self._ask("forget", *units)
         self._run(["systemctl", "stop", "--", *units])
         for unit in units:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(RUNTIME_UNIT_FOLDER, unit))
-        self.forget_failures(*units)
+        return self.forget_failures(*units)
 
     def disable(self, *units: str) -> None:
         """Takes away the links that start units at boot."""
@@ -105,7 +124,8 @@ class Systemd:
 
     def forget_failures(self, *units: str) -> None:
         """Makes systemd forget that units have failed, so that it can forget the units."""
-        self._run(["systemctl", "reset-failed", "--", *units])
+        with contextlib.suppress(SystemdError):  # it has nothing to forget of a unit that has not failed
+            self._manage("reset-failed", *units)
 
     def daemon_reload(self) -> None:
         """Makes systemd read all unit files again."""
@@ -127,9 +147,8 @@ class Systemd:
 
     def journal(self, *units: str, since: float, lines: int = 20) -> list[str]:
         """The last lines that units and systemd itself wrote about them since a point in time (seconds)."""
-        code, output, _errors = self._run(
-            ["journalctl", *(f"--unit={unit}" for unit in units), f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
-        )
+        command = ["journalctl", *(f"--unit={unit}" for unit in units), f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
+        code, output, _errors = self._run([*self.way_in, "journal", str(int(since)), str(lines), *units] if self.way_in else command)
         return output.splitlines() if code == 0 else []
 
     # Unit files
@@ -200,6 +219,18 @@ class Systemd:
         code, output, errors = self._run(list(command), environ_update=plain)
         # Version 247 has colours all the same.
         return code, re.sub(r"\x1b\[[0-9;]*m", "", output + errors)
+
+    def _manage(self, verb: str, *units: str) -> None:
+        if self.way_in:
+            self._ask(verb, *units)
+        else:
+            self._systemctl(verb, "--", *units)
+
+    def _ask(self, *arguments: str, data: str | None = None) -> None:
+        """Asks the helper of the app."""
+        code, output, errors = self._run([*self.way_in, *arguments], data=data)
+        if code != 0:
+            raise SystemdError(f"{self.way_in[-1]} {' '.join(arguments)}: {(errors or output).strip()}")
 
     def _systemctl(self, *arguments: str) -> str:
         code, output, errors = self._run(["systemctl", "--no-pager", *arguments])

@@ -169,6 +169,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets
+from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import way_in
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd, SystemdError
@@ -176,7 +177,7 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import S
 
 def look(module: AnsibleModule) -> dict[str, t.Any]:
     """Everything that there is to say about the app at this moment."""
-    releases, systemd = Releases(module.params["path"]), Systemd(module.run_command)
+    releases, systemd = Releases(module.params["path"]), Systemd(module.run_command, way_in(module.params["service"]))
     current, history = releases.current(), releases.history()
     bad, last_live = _history.bad(history), _history.last_live(history)
     pending = releases.pending() or {}

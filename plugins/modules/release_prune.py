@@ -64,6 +64,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history
+from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import lacking
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import LockedError, ReleaseError, Releases, now
 
 FOREVER = 365_000  # days; a year of four digits, which sorts as text
@@ -133,7 +134,7 @@ def main() -> t.NoReturn:
     except ReleaseError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.warn(f"app_keep_releases: old releases were not removed: {error}")
+        module.warn(f"app_keep_releases: old releases were not removed: {lacking(error) if isinstance(error, PermissionError) else error}")
     kept = [manifest["id"] for manifest in releases.all() if manifest["id"] not in removed]
     before = "".join(f"{release}\n" for release in sorted([*kept, *removed]))
     after = "".join(f"{release}\n" for release in sorted(kept))

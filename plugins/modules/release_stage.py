@@ -13,7 +13,7 @@ author: The holdfast.systemd developers (@holdfast)
 description:
   - Unpacks an archive on the target into a hidden folder, checks it, links what the releases share, forces it to the disk
     and renames it to C(releases/<id>). A release is complete from the moment it has this name, and what is live is not touched.
-  - The code belongs to root. The app's group may read it and nobody else may write it.
+  - The code belongs to root, or to whoever owns the folder C(releases). The app's group may read it and nobody else may write it.
   - A staging that died is thrown away by the next one.
   - Needs neither C(tar) nor C(unzip) on the target. For zstd it needs Python 3.14 or the program C(zstd) there.
 extends_documentation_fragment:
@@ -72,6 +72,9 @@ options:
     description: The group that may read the release, usually the app's.
     type: str
     default: root
+  service:
+    description: The service unit that runs the app. A caller who is not root makes what is missing in C(shared) through its helper.
+    type: str
 seealso:
   - module: holdfast.systemd.release_pack
   - module: holdfast.systemd.release_switch
@@ -111,13 +114,16 @@ import contextlib
 import errno
 import grp
 import os
+import pwd
 import shutil
+import stat
 import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _archive, _argspec
-from ansible_collections.holdfast.systemd.plugins.module_utils._processes import acting_as
+from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import lacking, way_in
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, acting_as
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
 
 DISK_TROUBLE = {
@@ -125,6 +131,19 @@ DISK_TROUBLE = {
     errno.EDQUOT: "there is no room left in the quota; free some, or lower app_keep_releases",
     errno.EROFS: "the file system is mounted read-only; mount it for writing, or choose another app_base_dir",
 }
+# For a caller who is not root, as _bring does it: whole or not at all, and not if it is there.
+BRING = """
+[ ! -e "$2" ] && [ ! -L "$2" ] || exit 0
+umask 027
+mkdir -p "${2%/*}"
+scratch=$(mktemp -d "${2%/*}/.new-XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+if [ -d "$1" ]; then cp -RP --preserve=mode,timestamps "$1/." "$scratch/content"
+elif [ -e "$1" ]; then cp "$1" "$scratch/content"
+else mkdir "$scratch/content"
+fi
+mv "$scratch/content" "$2"
+"""
 
 
 class Stage:
@@ -141,8 +160,26 @@ class Stage:
         self.shared_paths = [_relative(path) for path in parameters["shared_paths"]]
         self.user: str = parameters["user"]
         self.group: str = parameters["group"]
+        self.way_in = way_in(parameters["service"])
 
     def run(self) -> dict[str, t.Any]:
+        if self.brought and not self.check_mode:
+            self._hand_over()
+        with self.releases.acting_as_owner():
+            return self._run()
+
+    def _hand_over(self) -> None:
+        """Gives an archive that root has brought to the owner of the releases, with whose rights it is unpacked."""
+        with contextlib.suppress(FileNotFoundError):
+            owner = os.lstat(self.releases.releases).st_uid
+            handle = os.open(self.src, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if os.geteuid() == 0 and stat.S_ISREG(os.fstat(handle).st_mode):
+                    os.fchown(handle, owner, -1)
+            finally:
+                os.close(handle)
+
+    def _run(self) -> dict[str, t.Any]:
         folder = self.releases.path(self.release)
         staged = self.releases.manifest(self.release)
         with self._archive() as archive:
@@ -208,10 +245,15 @@ class Stage:
             raise ReleaseError(f"app_shared_paths: {path} leads through a link in the archive; name the path that it leads to")
         # The app may write there and could have put a link in the way, so it is done with the app's rights.
         try:
-            with acting_as(self.user, self.group):
-                if not os.path.lexists(shared):
-                    os.makedirs(os.path.dirname(shared), mode=0o750, exist_ok=True)
-                    _bring(own, shared)
+            if self.way_in and pwd.getpwnam(self.user).pw_uid != os.geteuid():
+                done = Account(self.user, self.group, self.way_in).run(["sh", "-euc", BRING, "bring", own, shared])
+                if done.returncode != 0:
+                    raise PermissionError(os.fsdecode(done.stderr).strip())
+            else:
+                with acting_as(self.user, self.group):
+                    if not os.path.lexists(shared):
+                        os.makedirs(os.path.dirname(shared), mode=0o750, exist_ok=True)
+                        _bring(own, shared)
         except PermissionError as error:
             raise ReleaseError(f"app_shared_paths: {self.user} cannot make {path} in {self.releases.shared}: {error}") from error
         if os.path.isdir(own) and not os.path.islink(own):
@@ -266,6 +308,7 @@ def main() -> t.NoReturn:
             "shared_paths": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
+            "service": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -273,6 +316,8 @@ def main() -> t.NoReturn:
         result = Stage(module).run()
     except ReleaseError as error:
         module.fail_json(msg=str(error))
+    except PermissionError as error:
+        module.fail_json(msg=lacking(error))
     except OSError as error:
         what = DISK_TROUBLE.get(error.errno or 0, error.strerror or str(error))
         module.fail_json(msg=f"app_base_dir: release {module.params['release']} was not staged in {module.params['path']}: {what}")

@@ -16,6 +16,7 @@ description:
   - If it is not, goes back to the release that was live before, in the same way, and fails.
   - The whole switch is one transaction on the target under a lock that the kernel frees when its
     holder dies. A run that finds a switch that died half-way first puts things right.
+  - A caller who is not root needs the helper of the app, which the role C(layout) installs for C(app_deploy_user).
   - How each switch ended is kept as a line of JSON in C(.deploy/history.jsonl) of the app's folder.
 extends_documentation_fragment:
   - holdfast.systemd._attributes
@@ -179,7 +180,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets, _unit_file
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
 from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
+from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import lacking, way_in
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import command_line, memory
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service, Unhealthy
@@ -204,7 +207,7 @@ class Switch:
         self.warn = module.warn
         self.run_command = module.run_command
         self.releases = Releases(parameters["path"])
-        self.systemd = Systemd(module.run_command)
+        self.systemd = Systemd(module.run_command, way_in(parameters["service"]))
         self.strategy: str = parameters["strategy"]
         options = {name: value for name, value in (parameters["health_check"] or {}).items() if value is not None}
         self.check = Check(**options)
@@ -227,6 +230,7 @@ class Switch:
         if self.action == "restart" and self.releases.current() is None:
             return self._result(None, None, None)
         self._refuse_unreadable_commands()
+        self.systemd.refuse_without_rights()
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
             self._refuse_unfit(release)
@@ -278,6 +282,8 @@ class Switch:
                     raise ReleaseError(f"app_{when}_switch: {command!r} is no command; give a text or a list of arguments")
             try:
                 _unit_file.render({"Service": {"ExecStart": ["", *self.options[when]]}})
+                if self.systemd.way_in:
+                    Commands(self.options[when], self.service.service, "", self.releases.releases, "", "").refuse_privileges()
             except _unit_file.UnitFileError as error:
                 raise ReleaseError(f"app_{when}_switch: {error}") from error
 
@@ -547,6 +553,8 @@ def main() -> t.NoReturn:
         module.fail_json(msg=str(error), **error.details)
     except (ReleaseError, SystemdError) as error:
         module.fail_json(msg=str(error))
+    except PermissionError as error:
+        module.fail_json(msg=lacking(error))
     except OSError as error:
         module.fail_json(msg=f"app_base_dir: the switch could not begin, and nothing was touched: {error}")
     module.exit_json(**result)

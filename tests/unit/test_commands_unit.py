@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import typing as t
-from unittest import mock
 
 from ansible_collections.holdfast.systemd.plugins.module_utils import _unit_file
-from ansible_collections.holdfast.systemd.plugins.module_utils._releases import Releases
-from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
 
 SERVICE = """\
 [Service]
@@ -28,9 +26,8 @@ BindReadOnlyPaths=/srv/shop /srv/shop/currently
 
 
 def commands_unit() -> dict[str, t.Any]:
-    systemd = mock.Mock(text=lambda _unit: SERVICE)
-    service = Service(systemd, Releases("/srv/shop"), service="shop.service", sockets=["shop.socket"])
-    return _unit_file.parse(service._commands_unit(["/bin/true"], "2", "10min", "app_before_switch"))["Service"]
+    commands = Commands(["/bin/true"], service="shop.service", release="2", folder="/srv/shop/releases/2", timeout="10min", variable="app_before_switch")
+    return _unit_file.parse(commands.unit(SERVICE))["Service"]
 
 
 def test_commands_run_in_the_sandbox_of_the_service() -> None:

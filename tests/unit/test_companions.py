@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import NOT_FOR_COMMANDS
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import Releases
-from ansible_collections.holdfast.systemd.plugins.module_utils._service import NOT_FOR_COMMANDS, Service, Unhealthy
+from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service, Unhealthy
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd
 
 VARS = Path(__file__).resolve().parents[2] / "roles/units/vars/main.yml"

@@ -27,6 +27,7 @@ DERIVED = {
     "app_pid_file": "none, but for forking",
     "app_mix_env": "`prod` for mix and Distillery",
     "app_syslog_identifier": "`app_service_name`",
+    "app_deploy_group": "the deploy user's name",
     "app_deployed_by": "the user on the controller",
     **{f"app_{kind}_directory": "`app_ext_name`" for kind in ("runtime", "state", "cache", "logs", "configuration", "tmp")},
 }

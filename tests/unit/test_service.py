@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.holdfast.systemd.plugins.module_utils import _unit_file
+from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
 from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service
@@ -30,25 +31,23 @@ BindReadOnlyPaths={folder}/current:/app {folder}/currently
 class FakeSystemd:
     """A systemd with one service."""
 
-    def __init__(self, text: str, pid: int = 0) -> None:
-        self.unit = text
-        self.pid = pid
+    way_in = ()
 
-    def text(self, _unit: str) -> str:
-        return self.unit
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
 
     def show(self, _unit: str, *_properties: str) -> dict[str, str]:
         return {"ActiveState": "active", "MainPID": str(self.pid)}
 
 
 def service(folder: Path, pid: int = 0) -> Service:
-    systemd: t.Any = FakeSystemd(UNIT.format(folder=folder), pid)
+    systemd: t.Any = FakeSystemd(pid)
     return Service(systemd, Releases(str(folder)), service="shop.service", sockets=[])
 
 
 def taken(folder: Path, *commands: t.Any) -> dict[str, list[str]]:
-    text = service(folder)._commands_unit(commands, "new", "10min", "app_before_switch")
-    return _unit_file.parse(text)["Service"]
+    wanted = Commands(commands, service="shop.service", release="new", folder=f"{folder}/releases/new", timeout="10min", variable="app_before_switch")
+    return _unit_file.parse(wanted.unit(UNIT.format(folder=folder)))["Service"]
 
 
 def test_a_command_reads_the_environment_of_its_own_release(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Host:
         return str(path)
 
     def stage(self, release: str = "1", *, check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
-        plain = {"path": str(self.path), "release": release, "src": str(self.build), "checksum": None, "user": USER, "group": GROUP}
+        plain = {"path": str(self.path), "release": release, "src": str(self.build), "checksum": None, "user": USER, "group": GROUP, "service": None}
         parameters = {**plain, "remove_src": False, "strip_components": 0, "max_size": None, "shared_paths": [], **options}
         return Stage(t.cast("t.Any", SimpleNamespace(params=parameters, check_mode=check_mode))).run()
 
