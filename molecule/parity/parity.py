@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -55,7 +53,9 @@ class App:
         return playbook(name, self.host, {**self.variables, **variables})
 
     def deploy(self, release: str, **variables: t.Any) -> None:
-        done = self.play("deploy", app_release_id=release, app_release_src=content(release), **variables)
+        # Tests of several hosts run at the same time.
+        scratch = SCRATCH / f"{self.host.backend.get_hostname()}-{self.name}"
+        done = self.play("deploy", app_release_id=release, app_release_src=content(release, scratch), **variables)
         assert done.returncode == 0, done.stdout
 
     @property
@@ -83,19 +83,14 @@ def layer(number: int) -> dict[str, str]:
     return {f"LAYER_{above}": LAYERS[number] for above in range(number, len(LAYERS))}
 
 
-def content(release: str) -> str:
+def content(release: str, scratch: Path) -> str:
     """A folder with a release of the demo app, with further programs and an environment of its own."""
-    target = SCRATCH / "parity" / release
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
-        folder = Path(scratch, release)
-        shutil.copytree(ROOT / "tests/apps/demo", folder, ignore=shutil.ignore_patterns("__pycache__"))
-        for name, text in PROGRAMS.items():
-            (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-            (folder / name).chmod(0o755)
-        (folder / "etc").mkdir()
-        (folder / "etc/environment").write_text("".join(f"{name}={value}\n" for name, value in {**layer(0), "FROM_RELEASE": release}.items()))
-        # Tests of several hosts run at the same time, and each makes the same.
-        target.parent.mkdir(exist_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rename(target)
-    return str(target)
+    folder = scratch / release
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "tests/apps/demo", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    (folder / "etc").mkdir()
+    (folder / "etc/environment").write_text("".join(f"{name}={value}\n" for name, value in {**layer(0), "FROM_RELEASE": release}.items()))
+    return str(folder)
