@@ -22,6 +22,7 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._privileges impor
 
 UNIT_FOLDER = "/etc/systemd/system"
 RUNTIME_UNIT_FOLDER = "/run/systemd/system"
+CAP_SYS_ADMIN = 21
 BINARIES = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 
 Run = t.Callable[..., tuple[int, str, str]]
@@ -46,6 +47,18 @@ class Systemd:
     def is_running() -> bool:
         """Whether systemd is the init of this host; in a chroot or an image build it is not."""
         return os.path.isdir("/run/systemd/system")
+
+    @staticmethod
+    def may_filter() -> bool:
+        """Whether systemd has the right to filter the system calls of another user's process: CAP_SYS_ADMIN.
+
+        Without it, as in a container, version 255 and later do not start a service that asks for that.
+        """
+        try:
+            with open("/proc/1/status", encoding="ascii", errors="replace") as stream:
+                return any(int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1 for line in stream if line.startswith("CapEff:"))
+        except OSError:
+            return True
 
     def refuse_without_rights(self) -> None:
         """Raises SystemdError for a caller who is not root and has no helper of the app."""

@@ -98,6 +98,8 @@ options:
     description:
       - What to do with a directive that the target's systemd does not know.
       - V(fail) refuses it and names the nearest one that is known. V(drop) leaves it out and tells so in RV(dropped).
+      - V(drop) also leaves out what filters system calls (such as C(SystemCallFilter), C(LockPersonality) and C(PrivateDevices)) where systemd
+        runs without C(CAP_SYS_ADMIN), as in most containers. From version 255 on it would not start the service there.
       - A section that does not belong to the type of the unit is always refused.
     type: str
     choices: [fail, drop]
@@ -229,7 +231,7 @@ units:
       description: Whether this file was changed.
       type: bool
 dropped:
-  description: The directives that were left out because the target's systemd does not know them.
+  description: The directives that were left out because the target's systemd does not know them, or may not enforce them.
   returned: always
   type: list
   elements: str
@@ -269,6 +271,11 @@ DROPIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 APPLIES_IN_PLACE = re.compile(
     r"Service|FileDescriptorName|FlushPending|RemoveOnStop|MaxConnections(PerSource)?|TriggerLimit\w+|PollLimit\w+"
     r"|DeferTrigger\w*|PassFileDescriptorsToExec|TimeoutSec|Exec\w+\Z"
+)
+# Directives of which systemd makes a filter of system calls.
+FILTERS = re.compile(
+    r"(SystemCall\w+|Restrict(AddressFamilies|Namespaces|Realtime|SUIDSGID)|LockPersonality|MemoryDenyWriteExecute|PrivateDevices"
+    r"|Protect(Clock|Hostname|KernelLogs|KernelModules|KernelTunables))\Z"
 )
 
 
@@ -341,9 +348,10 @@ class UnitFile:
 class Reader:
     """Makes unit files of the module's options, by what the target's systemd knows."""
 
-    def __init__(self, schema: Schema, *, drop_unknown: bool) -> None:
+    def __init__(self, schema: Schema, *, drop_unknown: bool, may_filter: bool = True) -> None:
         self.schema = schema
         self.drop_unknown = drop_unknown
+        self.may_filter = may_filter
         self.dropped: list[str] = []
 
     def read(self, options: dict[str, t.Any]) -> UnitFile:
@@ -389,7 +397,7 @@ class Reader:
             if section not in possible:
                 nearest = difflib.get_close_matches(section, possible, 1) or possible
                 raise Refused(f"{name}: a unit of this type has no section [{section}]; did you mean [{' or '.join(nearest)}]?")
-            known = self.schema[section]
+            known = {key for key in self.schema[section] if self.may_filter or not drop_unknown or not FILTERS.match(key)}
             result[section] = {key: value for key, value in (directives or {}).items() if key in known or key.startswith("X-")}
             for key in set(directives or {}) - set(result[section]):
                 if not drop_unknown:
@@ -431,7 +439,7 @@ class Units:
         self.restart_sockets: bool = parameters["socket_change"] == "restart"
         self.takeover: bool = parameters["takeover"]
         self.single = parameters["units"] is None
-        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop")
+        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop", may_filter=not self.running or Systemd.may_filter())
         self.files = [reader.read(options) for options in ([parameters] if self.single else parameters["units"])]
         self.dropped = reader.dropped
         paths = [file.path for file in self.files]
