@@ -276,7 +276,7 @@ class Service:
     def _needed_failed(self, unit: str, *, since: float) -> Unhealthy:
         state = self._state(unit)
         how = f" ({state.result}, status {state.exit_status})" if state.active == "failed" else ""
-        said = "".join(f"\n  {line}" for line in self.systemd.journal(unit, since=since, lines=10))
+        said = "".join(f"\n  {line}" for line in self.systemd.journal(unit, since=since, lines=20))
         return Unhealthy(f"{unit}, without which {self.service} does not start, failed{how}:{said}\n")
 
     def _did_not_start(self, unit: str, *, since: float, name: str = "it") -> Unhealthy:

@@ -71,6 +71,13 @@ def test_a_restart_by_setup_runs_it_again(host: Host, app: Companion) -> None:
     assert app.environment()["ADDRESS"].endswith(f" {runs + 1}")
 
 
+def test_a_stand_in_needs_it_too_and_leaves_nothing_behind(host: Host, app: Companion) -> None:
+    with app.asked_all_the_time():
+        assert module("release_switch", host, {**app.switch, "restart": True, "strategy": "overlap"})["changed"]
+    assert host.check_output(f"ls -d /run/{NAME}*") == f"/run/{NAME}"
+    assert "ADDRESS" in app.environment()
+
+
 def test_a_reload_that_fails_leaves_the_app_alone(host: Host, app: Companion, failing: None) -> None:
     pid = app.pid
     assert host.run(f"systemctl reload {UNIT}").rc != 0
