@@ -105,8 +105,8 @@ class Helper:
         _whole(r"[0-9]{1,12}", since)
         _whole(r"[0-9]{1,4}", lines)
         for unit in units:
-            if not (unit in self.units or unit == self.all_stand_ins or self.stand_in.fullmatch(unit) or self.commands_unit.fullmatch(unit)):
-                raise RefusedError(f"it does not show the journal of {unit!r}")
+            if not (unit in self.units or unit == self.all_stand_ins or self.stand_in.fullmatch(unit)):
+                self._own(unit)
         options = [f"--since=@{since}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
         return _do(["journalctl", *(f"--unit={unit}" for unit in units), *options])
 
@@ -180,7 +180,7 @@ class Helper:
         except subprocess.TimeoutExpired:
             return TIMED_OUT
         except (OSError, ValueError) as error:
-            print(f"{command[0]} cannot be run: {error}", file=sys.stderr)
+            sys.stderr.write(f"{command[0]} cannot be run: {error}\n")
             return NOT_RUN
         return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
@@ -227,7 +227,6 @@ def main(**app: t.Any) -> t.NoReturn:
     os.umask(0o022)
     action, *words = sys.argv[1:] or [""]
     try:
-        sys.exit(Helper(**app).do(action, words))
+        raise SystemExit(Helper(**app).do(action, words))
     except (RefusedError, OSError, subprocess.CalledProcessError) as error:
-        print(f"{sys.argv[0]} refused this: {error}", file=sys.stderr)
-        sys.exit(1)
+        raise SystemExit(f"{sys.argv[0]} refused this: {error}") from error

@@ -13,7 +13,7 @@
     /srv/shop/.deploy/pending.json         the switch under way; left behind only by one that died
     /srv/shop/.deploy/history.jsonl        how each switch ended, a line each
 
-What belongs here knows the folder and nothing of systemd. Root writes here with the rights of whoever owns `releases`:
+What belongs here knows the folder and nothing of systemd. Root reads and writes here with the rights of whoever owns `releases`:
 that may be a deploy user, and a link that he had planted would lead root elsewhere.
 """
 
@@ -65,7 +65,7 @@ Method = t.TypeVar("Method", bound=t.Callable[..., t.Any])
 
 
 def _as_owner(method: Method) -> Method:
-    """A method of Releases that writes."""
+    """A method of Releases that opens files."""
 
     @functools.wraps(method)
     def with_his_rights(self: Releases, *arguments: t.Any, **named: t.Any) -> t.Any:
@@ -109,9 +109,12 @@ class Releases:
         """The folder of a release, whether it exists or not."""
         return os.path.join(self.releases, check_id(release))
 
+    @_as_owner
     def manifest(self, release: str) -> dict[str, t.Any] | None:
         """What was staged under this id, or None if no complete release has it."""
-        return _read_json(os.path.join(self.path(release), MANIFEST))
+        with contextlib.suppress(PermissionError):  # what nobody here may read, nobody has staged here
+            return _read_json(os.path.join(self.path(release), MANIFEST))
+        return None
 
     def all(self) -> list[dict[str, t.Any]]:
         """The manifests of all complete releases, oldest first."""
@@ -177,13 +180,11 @@ class Releases:
 
     @_as_owner
     def _discard_orphan(self, folder: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # somebody works on it, or it is no folder of ours
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
-            except BlockingIOError:
-                pass
             finally:
                 os.close(handle)
 
@@ -278,6 +279,7 @@ class Releases:
                 os.unlink(os.path.join(self._deploy, name))
         _files.write_atomically(self._pending, json.dumps(record) + "\n")
 
+    @_as_owner
     def pending(self) -> dict[str, t.Any] | None:
         """The note of a switch that has not ended, or None."""
         record = _read_json(self._pending)
@@ -303,6 +305,7 @@ class Releases:
             os.unlink(self._pending)
         _files.sync_folder(self._deploy)
 
+    @_as_owner
     def history(self) -> list[dict[str, t.Any]]:
         """How each switch ended, oldest first."""
         records = []

@@ -33,7 +33,9 @@ def app(host: Host) -> Unrooted:
     app = Unrooted(host)
     if app.host.backend.get_hostname() not in SET_UP:
         host.check_output("id oncall || useradd oncall")
-        host.check_output("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends sudo")
+        apt = "DEBIAN_FRONTEND=noninteractive apt-get --option=Acquire::Retries=3 -qq"
+        # A name server that is slow to answer is no fault of what is tested here.
+        host.check_output(f"timeout 120 sh -c 'until command -v visudo; do {apt} update; {apt} install --yes --no-install-recommends sudo; sleep 1; done'")
         done = app.run("setup")
         assert done.returncode == 0, done.stdout
         # He comes with a key of his own, as on any host; how it gets there is not this collection's business.
