@@ -191,8 +191,6 @@ def parse(address: str) -> tuple[socket.AddressFamily, t.Any]:
 async def serve(control: str, address: str, most: str) -> None:
     listeners = [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
     proxy = Proxy(listeners, address, int(most))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(control)
     await asyncio.start_unix_server(proxy.obey, control)
     admitting = asyncio.create_task(proxy.admit())
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, admitting.cancel)
