@@ -47,6 +47,10 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "relative_with_another_name": ({"app_command": "@bin/shop shop"}, "'@', ':' and '|' in front need a program with an absolute path"),
     "relative_without_variables": ({"app_exec_start_pre": ["-:bin/shop"]}, "'@', ':' and '|' in front need a program with an absolute path"),
     "wrapped_prefix": ({"app_exec_start_wrap": "bin/wrap", "app_command": "-bin/shop"}, "app_command: put '-' in front of app_exec_start_wrap"),
+    "a_root_that_a_deploy_user_could_be": (
+        {"app_deploy_user": "deployer", "app_exec_start_pre": ["-+bin/x"]},
+        "with '+' or '!' in front deployer could be root by a program of a release",
+    ),
     "working_dir": ({"app_working_dir": "shared"}, "app_working_dir: 'shared' must be an absolute path"),
     "working_dir_that_leads_out": ({"app_working_dir": "/srv/web-shop/../x"}, "app_working_dir: '/srv/web-shop/../x' must be"),
     "working_dir_without_a_proof": (
@@ -102,6 +106,10 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "in_a_folder_of_the_release": (
         {"app_working_dir": "/srv/web-shop/current/web", "app_command": "/usr/bin/shop"},
         {"ExecStart": "/usr/bin/shop", "WorkingDirectory": "/srv/web-shop/current/web"},
+    ),
+    "pre_with_a_deploy_user": (
+        {"app_deploy_user": "deployer", "app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]},
+        {"EnvironmentFile": ["/etc/web-shop/app_environment", "-/etc/web-shop/environment"]},
     ),
     "pre": ({"app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]}, {"ExecStartPre": ["", f"-{IN_RELEASE}bin/x", "!/usr/bin/y"]}),
     "dependencies": (
@@ -171,4 +179,6 @@ def test_only_a_release_of_elixir_gets_its_variables(said: str) -> None:
 
 def test_what_root_runs_reads_nothing_that_the_app_may_write(said: str) -> None:
     assert "-/run/web-shop/environment" in units(said, "relative")["web-shop.service"]["Service"]["EnvironmentFile"]
-    assert "-/run/web-shop/environment" not in units(said, "pre")["web-shop.service"]["Service"]["EnvironmentFile"]
+    files = units(said, "pre")["web-shop.service"]["Service"]["EnvironmentFile"]
+    assert "-/run/web-shop/environment" not in files
+    assert "-/srv/web-shop/current/etc/environment" in files
