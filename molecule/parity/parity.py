@@ -18,8 +18,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
 FOLDER = Path(__file__).parent
-# The files in rows/ whose variables there are.
-FILES = ("app",)
+# The files in rows/, in the order of the page.
+FILES = ("app", "companions", "hardening", "sockets", "unprivileged")
 
 PROGRAMS = {
     "bin/wrap": 'export WRAPPED=$1; shift; exec "$@"',
