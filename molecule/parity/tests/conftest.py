@@ -40,4 +40,5 @@ def with_no_variables(host: Host) -> App:
     """The app that has only what it must have."""
     variables = {"app_name": "parity_unset", "app_command": "bin/demo", "app_listen": ["127.0.0.1:4951"], "app_settle_seconds": 0.2}
     # A host that has seen this scenario before has more to read.
-    return live(App(host, "parity-unset", "/srv/parity-unset", "parity-unset", "parity-unset", variables), f"rm -f {' '.join(LAYERS[2:])}")
+    forget = f"rm -f {' '.join(LAYERS[2:])} && systemctl try-restart parity-unset.service"
+    return live(App(host, "parity-unset", "/srv/parity-unset", "parity-unset", "parity-unset", variables), forget)
