@@ -48,8 +48,11 @@ class App:
     user: str
     group: str
     variables: dict[str, t.Any]
+    # What the process has in its environment since the last play, for each look costs a connection.
+    seen: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def play(self, name: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        self.seen = {}
         return playbook(name, self.host, {**self.variables, **variables})
 
     def deploy(self, release: str, **variables: t.Any) -> None:
@@ -74,8 +77,10 @@ class App:
         if "property" in what:
             return self.property(what["property"], what.get("unit", ""))
         if "environment" in what:
-            return self.environment().get(what["environment"])
-        return str(self.host.check_output(what["run"].format(pid=self.property("MainPID"), app=self.as_the_app)))
+            self.seen = self.seen or self.environment()
+            return self.seen.get(what["environment"])
+        pid = self.property("MainPID") if "{pid}" in what["run"] else ""
+        return str(self.host.check_output(what["run"].format(pid=pid, app=self.as_the_app)))
 
 
 def layer(number: int) -> dict[str, str]:
