@@ -151,4 +151,4 @@ def test_a_credential_that_is_not_there_is_an_error_that_says_so(app: App) -> No
     done = playbook("setup", app.host, {**app.variables, "app_load_credentials": {"token": "/etc/no-such-token"}})
     assert done.returncode != 0
     assert "status 243" in done.stdout
-    assert "Failed to set up credentials: No such file or directory" in done.stdout
+    assert "Failed at step CREDENTIALS" in done.stdout
