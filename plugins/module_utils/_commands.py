@@ -53,7 +53,7 @@ class Commands:
         current = os.path.join(os.path.dirname(os.path.dirname(self.folder)), "current")
         text = re.sub(rf"{re.escape(current)}(?![\w.-])", self.folder, text)
         taken = {key: values for key, values in parse(text).get("Service", {}).items() if not NOT_FOR_COMMANDS.match(key)}
-        if any(PRIVILEGES.match(_first_word(command)) for command in self.commands):
+        if any(map(_is_privileged, self.commands)):
             # The app's user may write below /run, and so could give root a LD_PRELOAD.
             taken["EnvironmentFile"] = [name for name in taken.get("EnvironmentFile", []) if not name.lstrip("-").startswith("/run/")]
         own = {
@@ -71,7 +71,7 @@ class Commands:
         lines = render({"Service": {"ExecStart": self._starts()}}).splitlines()[2:]
         for given, line in zip(self.commands, lines):
             command = line.partition("=")[2].strip()
-            if not UNPRIVILEGED.match(command) or PRIVILEGES.match(_first_word(given)):
+            if not UNPRIVILEGED.match(command) or _is_privileged(given):
                 raise UnitFileError(f"{command!r}: whoever is not root gives the path of a program as it is, with no other prefix than '-', '@' and ':'")
             if SEPARATOR.search(command):
                 raise UnitFileError(f"{command!r}: whoever is not root gives each command alone, without ' ; '; an argument that is one goes into a list")
@@ -81,9 +81,9 @@ class Commands:
         return ["", *(_in_release(command, self.folder) for command in self.commands)]
 
 
-def _first_word(command: t.Any) -> str:
-    """What begins with the prefixes of a command, whatever follows."""
-    return str(command if isinstance(command, str) else command[0])
+def _is_privileged(command: t.Any) -> bool:
+    """Whether a command says that it runs with more rights than the app's user has."""
+    return bool(PRIVILEGES.match(str(command if isinstance(command, str) else command[0])))
 
 
 def _in_release(command: t.Any, folder: str) -> t.Any:

@@ -119,6 +119,12 @@ def test_the_unit_of_commands_is_the_service_s_but_for_how_it_is_run() -> None:
     assert "Restart" not in found
 
 
+@pytest.mark.parametrize(("command", "files"), [("bin/x", ["/etc/a", "-/run/shop/b"]), ("+bin/x", ["/etc/a"])])
+def test_what_root_runs_takes_nothing_from_a_file_of_the_app(command: str, files: list[str]) -> None:
+    text = "[Service]\nEnvironmentFile=/etc/a\nEnvironmentFile=-/run/shop/b\n"
+    assert parse(commands(command).unit(text))["Service"]["EnvironmentFile"] == files
+
+
 @pytest.mark.parametrize("command", ["bin/migrate --all", "-bin/migrate", "@/bin/sh name -c 'a; b'", ":/bin/echo $x", "curl x", ["bin/migrate", ";", "+x"]])
 def test_plain_commands_ask_for_no_privileges(command: t.Any) -> None:
     commands(command).refuse_privileges()

@@ -261,7 +261,7 @@ def planted(app: Unrooted, links: str) -> None:
 
 
 def test_root_follows_no_link_that_he_has_put_in_the_way(host: Host, app: Unrooted) -> None:
-    host.check_output("cp --archive /srv/unrooted /root/saved")
+    host.check_output("rm -rf /root/saved /root/folder /root/precious && cp --archive /srv/unrooted /root/saved")
     host.check_output("cd /root && mkdir -m 700 folder && touch precious folder/kept && chmod 600 precious")
     look = "cd /root && find precious folder -printf '%p %M %u %g %s %T@\\n' | sort"
     before = host.check_output(look)
