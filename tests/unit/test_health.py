@@ -122,8 +122,10 @@ def test_a_command_runs_in_the_release(tmp_path: Path) -> None:
 
 
 def test_the_place_of_a_process_is_its_folder_its_program_and_what_it_was_started_with(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], cwd=tmp_path, stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        assert child.stdout
+        child.stdout.readline()  # before it runs, the kernel does not know its arguments
         assert places(child.pid, Account()) == [str(tmp_path.resolve()), os.path.realpath(sys.executable), sys.executable]
     finally:
         child.communicate(b"\n")
