@@ -74,13 +74,21 @@ def release(tmp_path: Path) -> Path:
     """A release whose program works in the folder of another."""
     for name in ("new", "old"):
         (tmp_path / f"releases/{name}").mkdir(parents=True)
-        (tmp_path / f"releases/{name}/app.py").write_text("input()")
+        (tmp_path / f"releases/{name}/app.py").write_text("print(flush=True); input()")
     return tmp_path / "releases/new"
+
+
+def started(program: Path, works_in: Path) -> subprocess.Popen[bytes]:
+    """A process that runs; before that the kernel does not know its arguments."""
+    process = subprocess.Popen([sys.executable, program], cwd=works_in, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    return process
 
 
 @pytest.mark.parametrize("works_in", ["releases/new", "."])
 def test_a_process_runs_a_release_if_it_works_there_or_was_started_from_there(tmp_path: Path, release: Path, works_in: str) -> None:
-    process = subprocess.Popen([sys.executable, release / "app.py"], cwd=tmp_path / works_in, stdin=subprocess.PIPE)
+    process = started(release / "app.py", tmp_path / works_in)
     try:
         assert service(tmp_path, process.pid)._look("new", Check()) is None
     finally:
@@ -88,7 +96,7 @@ def test_a_process_runs_a_release_if_it_works_there_or_was_started_from_there(tm
 
 
 def test_a_process_of_another_release_is_told_from_it(tmp_path: Path, release: Path) -> None:
-    process = subprocess.Popen([sys.executable, tmp_path / "releases/old/app.py"], cwd=tmp_path, stdin=subprocess.PIPE)
+    process = started(tmp_path / "releases/old/app.py", tmp_path)
     try:
         assert f"does not run in {release}" in str(service(tmp_path, process.pid)._look("new", Check()))
         assert service(tmp_path, process.pid).release() == "old"
