@@ -125,11 +125,7 @@ def test_the_place_of_a_process_is_its_folder_its_program_and_what_it_was_starte
     child = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdout
-<<<<<<< HEAD
-        child.stdout.readline()
-=======
         child.stdout.readline()  # before it runs, the kernel does not know its arguments
->>>>>>> 05377e71995b41b3e187c2e2acdbe89a386336ac
         assert places(child.pid, Account()) == [str(tmp_path.resolve()), os.path.realpath(sys.executable), sys.executable]
     finally:
         child.communicate(b"\n")
