@@ -88,17 +88,16 @@ def _is_privileged(command: t.Any) -> bool:
 
 def _in_release(command: t.Any, folder: str) -> t.Any:
     """A command with its program looked up in the release."""
-    if isinstance(command, str):
-        found = re.match(r"([@:+!|-]*)(\S+)(.*)\Z", command.strip(), re.DOTALL)
-        if not found:
-            return command
-        prefixes, program, rest = found.groups()
-        return prefixes + _program_in_release(program, folder) + rest
-    return [_program_in_release(str(command[0]), folder), *command[1:]]
+    if not isinstance(command, str):
+        return [_program_in_release(str(command[0]), folder), *command[1:]]
+    found = re.match(r"(\S+)(.*)\Z", command.strip(), re.DOTALL)
+    return _program_in_release(found[1], folder) + found[2] if found else command
 
 
-def _program_in_release(program: str, folder: str) -> str:
-    if program.startswith(("/", '"', "'")):
-        return program
+def _program_in_release(word: str, folder: str) -> str:
+    prefixes = re.match("[@:+!|-]*", word)
+    program = word[prefixes.end() :] if prefixes else word
     path = os.path.join(folder, program)
-    return path if "/" in program or os.path.exists(path) else program
+    if not program or program.startswith(("/", '"', "'")) or not ("/" in program or os.path.exists(path)):
+        return word
+    return word[: len(word) - len(program)] + path

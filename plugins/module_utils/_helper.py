@@ -222,11 +222,11 @@ def _do(command: list[str], *, quiet: bool = False) -> int:
     return subprocess.run(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
 
 
-def main(**app: t.Any) -> t.NoReturn:
+def main(*, service: str, stand_in: str, units: t.Mapping[str, t.Sequence[str]], releases: str, user: str, group: str) -> t.NoReturn:
     os.chdir("/")
     os.umask(0o022)
     action, *words = sys.argv[1:] or [""]
     try:
-        raise SystemExit(Helper(**app).do(action, words))
+        raise SystemExit(Helper(service=service, stand_in=stand_in, units=units, releases=releases, user=user, group=group).do(action, words))
     except (RefusedError, OSError, subprocess.CalledProcessError) as error:
         raise SystemExit(f"{sys.argv[0]} refused this: {error}") from error

@@ -159,7 +159,7 @@ def test_a_client_that_goes_takes_nothing_with_it(tmp_path: Path) -> None:
 
 def test_who_comes_while_the_app_is_away_waits_unaccepted(tmp_path: Path) -> None:
     async def test(house: House) -> None:
-        clients = [await house.client() for _ in range(3)]
+        clients = [await house.client() for _number in range(3)]
         for _reader, writer in clients:
             writer.write(b"?")
         await asyncio.sleep(proxy.RETRY_SECONDS * 5)
@@ -243,7 +243,7 @@ def test_a_stop_loses_nobody_and_waits_only_for_answers(tmp_path: Path, monkeypa
         house = House(tmp_path, 10)
         await house.open()
         await house.start_app()
-        kept, _ = await house.answered_client()
+        kept, _writer = await house.answered_client()
         reader, writer = await house.client()
         writer.write(b"?")
         theirs, ours = await house.arrival()
