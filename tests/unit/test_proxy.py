@@ -282,6 +282,15 @@ def test_addresses(address: str, family: int, place: t.Any) -> None:
     assert proxy.parse(address) == (family, place)
 
 
+def test_a_connection_that_meets_itself_is_known() -> None:
+    with socket.socket() as end:
+        end.bind(("127.0.0.1", 0))
+        end.connect(end.getsockname())
+        assert proxy.has_met_itself(end)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as end:
+        assert not proxy.has_met_itself(end)
+
+
 def test_the_wait_ends_with_the_app(tmp_path: Path) -> None:
     gone = 2**22 + 1  # above what the kernel gives
     with pytest.raises(SystemExit, match="ended before it accepted a connection on"):

@@ -90,6 +90,52 @@ def test_a_request_in_hand_is_answered_by_the_old_process(host: Host, service: U
     assert service["MainPID"] != old
 
 
+# Answers one request after the other, and the first only once it may. What is in its queue when it stops is lost.
+ONE_BY_ONE = """
+import http.server, os, signal, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        while not os.path.exists('/run/may-answer'):
+            time.sleep(0.01)
+        self.send_response(200)
+        self.send_header('X-Release', 'one-by-one')
+        self.send_header('X-Pid', str(os.getpid()))
+        self.end_headers()
+server = http.server.HTTPServer(('127.0.0.1', 4891), Handler)
+server.timeout = 0.05
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+while not told:
+    server.handle_request()
+"""
+
+
+@pytest.fixture
+def one_by_one(host: Host, service: Unit) -> t.Iterator[None]:
+    folder = "/run/systemd/system/proxied.service.d"
+    host.check_output(
+        f"mkdir -p {folder} && printf %s %s >/run/one-by-one.py && "
+        f"printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/python3 /run/one-by-one.py\\n' >{folder}/50-test.conf && "
+        "systemctl daemon-reload && systemctl restart proxied.service",
+        "%s",
+        ONE_BY_ONE,
+    )
+    yield
+    host.check_output(f"rm -r {folder} /run/one-by-one.py /run/may-answer && systemctl daemon-reload && systemctl restart proxied.service")
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_who_waits_in_the_app_s_own_queue_is_answered_before_it_stops(host: Host, service: Unit) -> None:
+    old = service["MainPID"]
+    clients = [in_background(lambda: ask(host)) for _ in range(4)]
+    # One is in its hands, and the others where nobody could help them.
+    wait_until(host, 'ss --no-header --listening --numeric --tcp "sport = :4891" | grep -q "^LISTEN *3 "')
+    host.check_output("systemctl restart --no-block proxied.service && sleep 0.2 && touch /run/may-answer")
+    assert [client() for client in clients] == [["200", "one-by-one", old]] * 4
+    wait_until(host, "systemctl is-active --quiet proxied.service")
+    assert service["MainPID"] != old
+
+
 def test_a_start_is_done_when_the_app_accepts_connections(host: Host, service: Unit) -> None:
     # The app needs a second to bind its port, and systemd calls Type=exec started before that.
     host.check_output("systemctl restart proxied.service")

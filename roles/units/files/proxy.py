@@ -149,6 +149,8 @@ class Proxy:
                 app.connect(place)  # done at once, or refused as long as the app's queue is full
             else:
                 await asyncio.get_running_loop().sock_connect(app, place)
+            if has_met_itself(app):
+                raise ConnectionRefusedError
         except BaseException:
             app.close()
             raise
@@ -188,6 +190,11 @@ def parse(address: str) -> tuple[socket.AddressFamily, t.Any]:
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host.strip("[]"), int(port))
 
 
+def has_met_itself(end: socket.socket) -> bool:
+    """Whether a connection to a port on which nobody listens has got this very port as its own, which the kernel then connects to itself."""
+    return end.family != socket.AF_UNIX and end.getsockname() == end.getpeername()
+
+
 async def serve(control: str, address: str, most: str) -> None:
     listeners = [socket.socket(fileno=3 + number) for number in range(int(os.environ["LISTEN_FDS"]))]
     proxy = Proxy(listeners, address, int(most))
@@ -214,8 +221,9 @@ def wait_for(address: str, process: int) -> None:
     """Waits until the app accepts connections; systemd's own timeout ends this. Gives up when the app's process has ended."""
     family, place = parse(address)
     while True:
-        with socket.socket(family) as app:
-            if app.connect_ex(place) == 0:
+        with contextlib.suppress(OSError), socket.socket(family) as app:
+            app.connect(place)
+            if not has_met_itself(app):
                 return
         try:
             os.kill(process, 0)
