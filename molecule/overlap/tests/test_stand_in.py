@@ -10,6 +10,7 @@ import typing as t
 import pytest
 import yaml
 
+from overlap.client import ask
 from playbooks import ROOT, SCRATCH, module, playbook
 
 if t.TYPE_CHECKING:
@@ -33,13 +34,6 @@ SWITCH = {
 
 def current(host: Host) -> str:
     return str(host.check_output("readlink /srv/overlap/current")).removeprefix("releases/")
-
-
-def ask(host: Host, path: str = "/") -> dict[str, str]:
-    """Asks over a new connection, from the host itself; returns the headers and the status."""
-    script = f"import urllib.request as u; a = u.urlopen('http://127.0.0.1:4960{path}'); print(a.status); print(a.headers)"
-    status, *headers = host.check_output(f'python3 -c "{script}"').splitlines()
-    return {"status": status, **dict(line.split(": ", 1) for line in headers if ": " in line)}
 
 
 @pytest.fixture
