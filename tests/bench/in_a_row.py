@@ -33,7 +33,7 @@ from ways import Holdfast
 SUITES = ("bullseye", "bookworm", "trixie", "forky")
 PAGE = ROOT / "docs" / "bench-overlap.md"
 # The modules of Ansible and the settling of a release, beside two starts of the app.
-BESIDE_START_UP = 16.0
+BESIDE_START_UP = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
