@@ -84,17 +84,15 @@ def versions(host: Host) -> dict[str, str]:
     }
 
 
-def measure(host: Host, ways: t.Sequence[Way], settings: t.Sequence[Settings], repetitions: int) -> t.Iterator[Result]:
-    fronts = list(dict.fromkeys(way.front for way in ways))
-    numbers = itertools.count(1)
-    for _repetition, load in itertools.product(range(repetitions), settings):
-        for front in fronts:
-            yield run(host, load, quiet(front), port=front.port, units=front.units)
-            for way in (way for way in ways if way.front is front):
-                release = f"release-{next(numbers)}"
-                front.stage(host, release, pack(release, start_up=load.start_up))
-                deploy = Deploy(host, release, way.deploy)
-                yield run(host, load, way.name, port=front.port, units=front.units, deploy=deploy)
+def measure(host: Host, ways: t.Sequence[Way], load: Settings, numbers: t.Iterator[int]) -> t.Iterator[Result]:
+    """One round: every way under this load, each front first without a deploy."""
+    for front in dict.fromkeys(way.front for way in ways):
+        yield run(host, load, quiet(front), port=front.port, units=front.units)
+        for way in (way for way in ways if way.front is front):
+            release = f"release-{next(numbers)}"
+            front.stage(host, release, pack(release, start_up=load.start_up))
+            deploy = Deploy(host, release, way.deploy)
+            yield run(host, load, way.name, port=front.port, units=front.units, deploy=deploy)
 
 
 def options() -> argparse.Namespace:
@@ -104,10 +102,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--start-up", default="0,2,10", metavar="SECONDS,...", help="how long the app needs to start (%(default)s)")
     parser.add_argument("--loops", default="closed,open", help="closed, open or both (%(default)s)")
     parser.add_argument("--ways", default=",".join(names), help="%(default)s")
-    parser.add_argument("--seconds", type=float, default=14, help="of load, beside twice the time the app needs to start (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=12, help="of load, beside twice the time the app needs to start (%(default)s)")
     parser.add_argument("--clients", type=int, default=20, help="of the closed loop (%(default)s)")
     parser.add_argument("--pause", type=float, default=0.02, help="between two requests of a client of the closed loop, in seconds (%(default)s)")
     parser.add_argument("--rate", type=int, default=200, help="requests per second of the open loop (%(default)s)")
+    parser.add_argument("--continue", action="store_true", dest="goes_on", help="keep the whole rounds of a bench that was stopped, and measure the rest")
     parser.add_argument("--from-results", action="store_true", help=f"write the page anew from {RESULTS.relative_to(ROOT)}, and measure nothing")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.ways.split(",") if name not in names]
@@ -128,23 +127,39 @@ def figures(chosen: argparse.Namespace) -> Figures:
         for loop in chosen.loops.split(",")
     ]
     host = Host()
-    measured = Figures({}, chosen.repetitions, settings, [])
+    numbers = itertools.count(1)
     try:
         say("Starting a container with systemd")
         set_up(host, dict.fromkeys(way.front for way in ways))
-        measured.machine.update(versions(host))
+        measured = Figures(versions(host), chosen.repetitions, settings, [])
+        if chosen.goes_on:
+            measured = go_on(measured, ways)
         say(f"\n  {'loop':<8}{'start-up':>8}  {'':<32}{'requests':>9}{'failed':>8}{'p50':>8}{'p99':>9}{'slowest':>10} ms")
-        for result in measure(host, ways, settings, chosen.repetitions):
-            measured.results.append(result)
+        for repetition, load in itertools.product(range(chosen.repetitions), settings):
+            if measured.whole_rounds(load) > repetition:
+                continue
+            found = []
+            for result in measure(host, ways, load, numbers):
+                found.append(result)
+                say(
+                    f"  {result.loop:<8}{result.start_up:>6g} s  {result.subject:<32}{result.requests:>9,}{result.failed:>8,}"
+                    f"{result.p50:>8.1f}{result.p99:>9.1f}{result.slowest:>10.1f}"
+                )
+            # A round counts as a whole: its ways are compared with each other.
+            measured.results.extend(found)
             RESULTS.write_text(json.dumps(dataclasses.asdict(measured), indent=1) + "\n")
-            say(
-                f"  {result.loop:<8}{result.start_up:>6g} s  {result.subject:<32}{result.requests:>9,}{result.failed:>8,}"
-                f"{result.p50:>8.1f}{result.p99:>9.1f}{result.slowest:>10.1f}"
-            )
     finally:
         host.stop()
     say(f"\nIt took {time.time() - started:.0f} s.")
     return measured
+
+
+def go_on(wanted: Figures, ways: t.Sequence[Way]) -> Figures:
+    """The figures of a bench that was stopped, if it measured the same in the same way."""
+    before = Figures.from_dict(json.loads(RESULTS.read_text()))
+    if (before.machine, before.settings, before.ways) != (wanted.machine, wanted.settings, ways):
+        raise BenchFailed(f"--continue: {RESULTS.relative_to(ROOT)} is of other ways, loads or versions; measure it all")
+    return dataclasses.replace(wanted, results=before.results, sittings=before.sittings + 1)
 
 
 def main() -> None:

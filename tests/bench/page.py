@@ -28,6 +28,8 @@ class Figures:
     repetitions: int
     settings: list[Settings]
     results: list[Result]
+    # A bench that was stopped goes on with its next round.
+    sittings: int = 1
 
     @classmethod
     def from_dict(cls, saved: dict[str, t.Any]) -> Figures:
@@ -36,10 +38,15 @@ class Figures:
             saved["repetitions"],
             [Settings(**found) for found in saved["settings"]],
             [Result(**found) for found in saved["results"]],
+            saved["sittings"],
         )
 
     def of(self, settings: Settings, subject: str) -> list[Result]:
         return [found for found in self.results if (found.loop, found.start_up, found.subject) == (settings.loop, settings.start_up, subject)]
+
+    def whole_rounds(self, settings: Settings) -> int:
+        """How often everything has been measured under this load."""
+        return max((len(self.of(settings, found.subject)) for found in self.results), default=0)
 
     @property
     def ways(self) -> list[Way]:
@@ -101,6 +108,8 @@ def _introduction(figures: Figures) -> str:
         if figures.repetitions == 1
         else f"Medians of {figures.repetitions} rounds, with the least and the most"
     )
+    if figures.sittings > 1:
+        rounds += f". They were measured in {figures.sittings} sittings on the same machine, each round in one of them"
     loads = "\n".join(sorted({f"  {_load(settings)}" for settings in figures.settings}))
     seconds = " and ".join(sorted({f"{settings.start_up:g} s" for settings in figures.settings}))
     return f"""\

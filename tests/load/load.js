@@ -19,15 +19,24 @@ export const options = {
     discardResponseBodies: false,
 };
 
+// Clients that all come in one moment would fill the queue of an app with a small backlog, deploy or not.
+function arrive() {
+    if (__ITER === 0) {
+        sleep(PAUSE * Math.random());
+    }
+}
+
 function count(response) {
     answers.add(1, { release: response.headers['X-Release'] || 'none' });
-    sleep(PAUSE);
+    sleep(PAUSE * (0.5 + Math.random()));
 }
 
 export function newConnection() {
+    arrive();
     count(http.get(__ENV.LOAD_URL, { headers: { Connection: 'close' }, timeout: '300s' }));
 }
 
 export function keepAlive() {
+    arrive();
     count(http.post(__ENV.LOAD_URL, 'ping', { timeout: '300s' }));
 }

@@ -13,4 +13,4 @@ if t.TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def app(host: Host) -> App:
-    return live(App(host, "disaster", 4940, "/srv"), "one", "two")
+    return live(App(host, "disaster", 4940, "/srv"), "one", "two", "three")

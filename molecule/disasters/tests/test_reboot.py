@@ -20,7 +20,9 @@ STAGES = {
 
 @pytest.mark.parametrize(("arguments", "stage"), STAGES.values(), ids=STAGES.keys())
 def test_the_app_comes_back(app: App, arguments: dict[str, t.Any], stage: str) -> None:
-    goal = "one" if app.current() == "two" else "two"
+    origin = app.current()
+    # The next deploy is of a third release: whichever of the two the host comes back with, there is something to switch.
+    goal, third = sorted({"one", "two", "three"} - {origin})
     switch = app.begin_switch(release=goal, **arguments)
     app.wait_until(stage.format(folder=app.folder, goal=goal))
     tool("reboot", app.host.backend.get_hostname())
@@ -28,11 +30,13 @@ def test_the_app_comes_back(app: App, arguments: dict[str, t.Any], stage: str) -
     assert switch.returncode != 0
     assert app.answers() == app.current()
     switches = len(app.history())
-    again = app.begin_switch(release="one" if app.current() == "two" else "two")
+    again = app.begin_switch(release=third)
     told, _nothing = again.communicate()
     assert again.returncode == 0, told
-    assert app.answers() == app.current()
+    assert app.answers() == app.current() == third
     # How the first one ended depends on how far it came; that it ended is told.
-    assert len(app.history()) == switches + 2
+    ended = [(record["id"], record["from"]) for record in app.history()[switches:]]
+    assert ended[0] == (goal, origin)
+    assert len(ended) == 2
     assert app.history()[-1]["result"] == "ok"
     assert app.host.check_output("systemctl list-units --plain --no-legend 'disaster@*' 'disaster-deploy-*'") == ""

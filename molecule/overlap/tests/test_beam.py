@@ -8,6 +8,7 @@ import threading
 import time
 import typing as t
 
+from overlap.client import ask
 from playbooks import ROOT, playbook
 
 if t.TYPE_CHECKING:
@@ -22,15 +23,11 @@ APP = {
     "app_listen": ["127.0.0.1:4961"],
     "app_service_type": "notify",
     "app_switch": "overlap",
+    "app_stop_timeout": "60s",
     "app_settle_seconds": 0.5,
     "app_health_check": {"url": "http://127.0.0.1:4961/"},
     "app_release_remote_src": True,
 }
-
-
-def ask(host: Host, path: str) -> dict[str, str]:
-    lines = host.check_output("curl --silent --fail --dump-header - http://127.0.0.1:4961%s", path).splitlines()
-    return dict(line.split(": ", 1) for line in lines if ": " in line)
 
 
 def build(host: Host, release: str) -> str:
@@ -49,20 +46,21 @@ def deploy(host: Host, release: str) -> None:
 
 
 def test_an_old_process_loads_its_own_modules(host: Host) -> None:
-    host.check_output("apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends erlang-base curl")
+    patiently = "-qq -o Acquire::Retries=10"
+    host.check_output(f"apt-get update {patiently} && DEBIAN_FRONTEND=noninteractive apt-get install {patiently} --yes --no-install-recommends erlang-base")
     done = playbook("setup", host, APP)
     assert done.returncode == 0, done.stdout
     deploy(host, "one")
     slow: dict[str, str] = {}
-    request = threading.Thread(target=lambda: slow.update(ask(host, "/slow?20")))
+    request = threading.Thread(target=lambda: slow.update(ask(host, "/slow?40", port=4961)))
     request.start()
     second = threading.Thread(target=deploy, args=(host, "two"))
     second.start()
-    while ask(host, "/")["X-Release"] != "two":
+    while ask(host, "/", port=4961)["X-Release"] != "two":
         assert second.is_alive(), "the deploy has ended, and the old release answers"
         time.sleep(0.2)
     assert request.is_alive(), "the old process had nothing left to do, so this proves nothing"
     second.join()
     request.join()
     assert (slow["X-Release"], slow["X-Lazy"]) == ("one", "one")
-    assert ask(host, "/slow?0")["X-Lazy"] == "two"
+    assert ask(host, "/slow?0", port=4961)["X-Lazy"] == "two"

@@ -10,6 +10,7 @@ import typing as t
 import pytest
 import yaml
 
+from overlap.client import ask
 from playbooks import ROOT, SCRATCH, module, playbook
 
 if t.TYPE_CHECKING:
@@ -33,13 +34,6 @@ SWITCH = {
 
 def current(host: Host) -> str:
     return str(host.check_output("readlink /srv/overlap/current")).removeprefix("releases/")
-
-
-def ask(host: Host, path: str = "/") -> dict[str, str]:
-    """Asks over a new connection, from the host itself; returns the headers and the status."""
-    script = f"import urllib.request as u; a = u.urlopen('http://127.0.0.1:4960{path}'); print(a.status); print(a.headers)"
-    status, *headers = host.check_output(f'python3 -c "{script}"').splitlines()
-    return {"status": status, **dict(line.split(": ", 1) for line in headers if ": " in line)}
 
 
 @pytest.fixture
@@ -165,8 +159,8 @@ def test_what_it_needs_is_asked_before_anything_is_sent(host: Host, variables: d
 
 def test_hundreds_of_clients_wait_behind_an_app_that_lowered_its_backlog(host: Host) -> None:
     address = subprocess.run([ROOT / "tools/container", "address", host.backend.get_hostname()], capture_output=True, text=True, check=True).stdout.strip()
-    # It lingers for longer than a client pauses, so every connection that is kept is told to close by an answer.
-    variables = {**APP, "app_switch": "restart", "app_environment": {"DEMO_START_SECONDS": "3", "DEMO_BACKLOG": "5", "DEMO_LINGER_SECONDS": "4"}}
+    # It lingers for far longer than a client pauses, so every connection that is kept is told to close by an answer.
+    variables = {**APP, "app_switch": "restart", "app_environment": {"DEMO_START_SECONDS": "3", "DEMO_BACKLOG": "5", "DEMO_LINGER_SECONDS": "20"}}
     done = playbook("setup", host, variables)
     assert done.returncode == 0, done.stdout
     report = SCRATCH / f"{host.backend.get_hostname()}-backlog.json"
