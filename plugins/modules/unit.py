@@ -399,7 +399,7 @@ class Reader:
                 raise Refused(f"{name}: a unit of this type has no section [{section}]; did you mean [{' or '.join(nearest)}]?")
             known = {key for key in self.schema[section] if self.may_filter or not drop_unknown or not FILTERS.match(key)}
             result[section] = {key: value for key, value in (directives or {}).items() if key in known or key.startswith("X-")}
-            for key in set(directives or {}) - set(result[section]):
+            for key in sorted(set(directives or {}) - set(result[section])):
                 if not drop_unknown:
                     raise Refused(self._complaint(name, section, key, possible))
                 self.dropped.append(f"{name} [{section}] {key}")

@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
 
 def test_folders_and_files_have_their_owners_and_modes(host: Host, app: Companion) -> None:
     found = host.check_output(f"cd /srv/{NAME} && stat -c '%n %U %G %a' inbox inbox/new inbox/new/key flags").splitlines()
-    assert found == [f"inbox {NAME} {NAME} 700", f"inbox/new root {NAME} 750", f"inbox/new/key root {NAME} 640", f"flags root {NAME} 750"]
+    assert found == [f"inbox {NAME} {NAME} 700", f"inbox/new root {NAME} 750", f"inbox/new/key root {NAME} 640", "flags root root 770"]
     assert host.check_output(f"cat /srv/{NAME}/inbox/new/key") == "the key is hunter3"
 
 
