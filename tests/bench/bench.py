@@ -84,12 +84,12 @@ def versions(host: Host) -> dict[str, str]:
     }
 
 
-def measure(host: Host, ways: t.Sequence[Way], load: Settings, numbers: t.Iterator[int]) -> t.Iterator[Result]:
+def measure(host: Host, ways: t.Sequence[Way], load: Settings, repetition: int) -> t.Iterator[Result]:
     """One round: every way under this load, each front first without a deploy."""
     for front in dict.fromkeys(way.front for way in ways):
         yield run(host, load, quiet(front), port=front.port, units=front.units)
         for way in (way for way in ways if way.front is front):
-            release = f"release-{next(numbers)}"
+            release = f"{way.name}-{load.loop}-{load.start_up:g}-{repetition}"
             front.stage(host, release, pack(release, start_up=load.start_up))
             deploy = Deploy(host, release, way.deploy)
             yield run(host, load, way.name, port=front.port, units=front.units, deploy=deploy)
@@ -102,7 +102,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--start-up", default="0,2,10", metavar="SECONDS,...", help="how long the app needs to start (%(default)s)")
     parser.add_argument("--loops", default="closed,open", help="closed, open or both (%(default)s)")
     parser.add_argument("--ways", default=",".join(names), help="%(default)s")
-    parser.add_argument("--seconds", type=float, default=12, help="of load, beside twice the time the app needs to start (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="of load, beside twice the time the app needs to start (%(default)s)")
     parser.add_argument("--clients", type=int, default=20, help="of the closed loop (%(default)s)")
     parser.add_argument("--pause", type=float, default=0.02, help="between two requests of a client of the closed loop, in seconds (%(default)s)")
     parser.add_argument("--rate", type=int, default=200, help="requests per second of the open loop (%(default)s)")
@@ -127,7 +127,6 @@ def figures(chosen: argparse.Namespace) -> Figures:
         for loop in chosen.loops.split(",")
     ]
     host = Host()
-    numbers = itertools.count(1)
     try:
         say("Starting a container with systemd")
         set_up(host, dict.fromkeys(way.front for way in ways))
@@ -139,7 +138,7 @@ def figures(chosen: argparse.Namespace) -> Figures:
             if measured.whole_rounds(load) > repetition:
                 continue
             found = []
-            for result in measure(host, ways, load, numbers):
+            for result in measure(host, ways, load, repetition):
                 found.append(result)
                 say(
                     f"  {result.loop:<8}{result.start_up:>6g} s  {result.subject:<32}{result.requests:>9,}{result.failed:>8,}"

@@ -65,7 +65,7 @@ def deploy_broken(front: Holdfast, host: Host, release: str) -> None:
 def measure(suite: str, settings: Settings, deploys: int, together: threading.Barrier) -> Row:
     """Deploys this many good and this many broken releases in a container of the suite."""
     host = Host(f"holdfast-bench-{suite}")
-    front = Holdfast(f"holdfast-{suite}", app_settle_seconds=0.5)
+    front = Holdfast(f"holdfast-{suite}")
     under_load = functools.partial(run, host, settings, port=front.port, units=front.units)
     deploy_good = functools.partial(front.switch, strategy="overlap")
     rounds = []
