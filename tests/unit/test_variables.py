@@ -6,6 +6,8 @@ Ansible's own templates are asked directly. A run with a host for each case woul
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import typing as t
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
+from ansible_collections.holdfast.systemd.plugins.module_utils._unit_file import render
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = {"app_name": "web_shop", "app_command": "bin/shop"}
@@ -119,7 +121,6 @@ class Controller:
     """What Ansible makes of the variables of an app."""
 
     def __init__(self) -> None:
-        init_plugin_loader([str(ROOT / ".cache/collections")])
         self.loader = DataLoader()
         self.options = self.load("roles/app/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
         self.variables = self.load("roles/app/tasks/main.yml")[0]["vars"]
@@ -197,3 +198,26 @@ def test_what_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -
     files = service(said, "pre")["EnvironmentFile"]
     assert "-/run/web-shop/environment" not in files
     assert "-/srv/web-shop/current/etc/environment" in files
+
+
+@pytest.mark.parametrize("mode", ["inherit", "proxy"])
+def test_an_app_finds_its_own_ports_and_not_those_of_an_instance(said: Controller, mode: str) -> None:
+    """A port that is found and not wanted any more is closed."""
+    listens = {"app_listen": [4000, {"listen": 4001, "name": "admin"}], "app_socket_mode": mode, "app_proxy_to": "127.0.0.1:4002"}
+    instances = ["shop", "shop-eu", "shop-proxy"]
+    given = {name: {**listens, "app_name": "shop", "app_ext_name": name} for name in instances}
+    installed = [(name, unit) for name in instances for unit in said.values(given[name], "units_files")["units_files"] if "dropin" not in unit]
+    for name in instances:
+        names, content = (said.values(given[name], variable)[variable] for variable in ("units_to_look_for", "units_of_this_app"))
+        found = [
+            (owner, unit["name"])
+            for owner, unit in installed
+            if any(fnmatch.fnmatch(unit["name"], pattern) for pattern in names)
+            and any(re.match(content, line) for line in render(unit.get("sections", {})).splitlines())
+        ]
+        own = [f"{name}.socket", f"{name}-admin.socket", *([f"{name}-proxy.service"] if mode == "proxy" else [])]
+        assert found == [(name, unit) for unit in own]
+
+
+def test_an_app_finds_the_ports_of_an_earlier_set_up(said: Controller) -> None:
+    assert re.match(said.values({}, "units_of_this_app")["units_of_this_app"], "Service=web-shop.service\n")
