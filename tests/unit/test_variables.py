@@ -221,3 +221,13 @@ def test_an_app_finds_its_own_ports_and_not_those_of_an_instance(said: Controlle
 
 def test_an_app_finds_the_ports_of_an_earlier_set_up(said: Controller) -> None:
     assert re.match(said.values({}, "units_of_this_app")["units_of_this_app"], "Service=web-shop.service\n")
+
+
+@pytest.mark.parametrize(("mode", "has_backlog"), [("inherit", True), ("proxy", False), ("none", False)])
+def test_a_flag_restarts_the_app_in_each_mode(said: Controller, mode: str, has_backlog: bool) -> None:
+    given = {"app_restart_method": "systemd_flag", "app_socket_mode": mode}
+    _path, restart, _run = said.values(given, "units_for_people")["units_for_people"]
+    words = restart["sections"]["Service"]["ExecStart"][2]
+    assert ("systemctl start web-shop-backlog.service;" in words) == has_backlog
+    assert words.endswith("; exec systemctl restart web-shop.service")
+    assert restart["sections"]["Unit"]["StartLimitIntervalSec"] == 0

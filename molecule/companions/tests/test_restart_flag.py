@@ -53,3 +53,11 @@ def test_the_flag_waits_for_a_deploy_and_a_second_one_is_not_lost(host: Host, ap
 
 def test_the_app_itself_may_not(host: Host, app: Companion) -> None:
     assert host.run(f"{AS_THE_APP} touch {FLAG}").rc != 0
+
+
+def test_many_flags_and_one_that_is_a_folder_do_not_end_the_watch(host: Host, app: Companion, unit: t.Callable[[str], Unit]) -> None:
+    obeyed = f"mkdir {FLAG} && touch {FLAG}/in && timeout 20 sh -c 'while [ -e {FLAG} ]; do sleep 0.02; done' || exit"
+    # Without a release there is nothing to restart, which is done fast.
+    host.check_output(f"cd /srv/{NAME} && trap 'mv off current' EXIT && mv current off && for flag in 1 2 3 4 5 6 7 8; do {obeyed}; done")
+    app.wait_until(DONE)
+    assert unit(f"{NAME}-restart.path")["ActiveState"] == "active"
