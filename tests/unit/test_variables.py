@@ -113,6 +113,20 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "minutes": ({"app_restart_sec": "2 min"}, {"RestartSec": "2 min"}),
     "never": ({"app_restart_policy": "no"}, {"Restart": "no"}),
     "no_limit": ({"app_limit_nofile": ""}, {"LimitNOFILE": None, "LimitCORE": None}),
+    "further_paths": (
+        {
+            "app_hardening": "strict",
+            "app_directories": ["tmp"],
+            "app_service_options": {"BindPaths": ["/data"], "ReadWritePaths": "/data", "ProtectSystem": False},
+        },
+        {"BindPaths": ["-/var/tmp/web-shop", "/data"], "ReadWritePaths": "/data"},
+    ),
+    "paths_taken_away": (
+        {"app_directories": ["tmp"], "app_read_write_paths": ["/data"], "app_service_options": {"BindPaths": None, "ReadWritePaths": None}},
+        {"BindPaths": None, "ReadWritePaths": None},
+    ),
+    "a_flag_that_the_app_removes": ({"app_restart_method": "touch"}, {}),
+    "a_flag_in_a_root_of_its_own": ({"app_restart_method": "touch", "app_chroot": True, "app_flags_dir": "/opt/flags"}, {}),
     "directories_below": ({"app_directories": ["state"], "app_state_directory": "shop/web"}, {"StateDirectory": "shop/web", "RuntimeDirectory": None}),
 }
 
@@ -191,6 +205,17 @@ def test_only_a_release_of_elixir_gets_its_variables(said: Controller) -> None:
         environment = service(said, case)["Environment"]
         assert {name for name in names if environment.get(name)} == given
     assert service(said, "mix_that_forks")["Environment"]["PIDFILE"] == "/run/web-shop/web_shop.pid"
+
+
+def test_the_app_may_write_its_own_folders_at_any_level(said: Controller) -> None:
+    shared, flags = ("-/srv/web-shop/shared", "-/srv/web-shop/flags")
+    expected = {"relative": [shared], "further_paths": [shared], "paths_taken_away": None, "a_flag_that_the_app_removes": [shared, flags]}
+    for case, paths in expected.items():
+        sandbox = said.values(TAKEN[case][0], "units_sandbox")["units_sandbox"]["Service"]
+        assert sandbox.get("ReadWritePaths") == paths
+        assert ("ProtectSystem" in sandbox) == (case != "further_paths")
+    chroot = said.values(TAKEN["a_flag_in_a_root_of_its_own"][0], "units_sandbox")["units_sandbox"]["Service"]
+    assert chroot["BindPaths"] == ["/srv/web-shop/shared", "/opt/flags"]
 
 
 def test_what_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -> None:

@@ -29,6 +29,7 @@ PROBES = {
     "write:$STATE_DIRECTORY": "True",
     "write:$RUNTIME_DIRECTORY": "True",
     "write:../../shared": "True",
+    "write:../../flags": "True",
 }
 
 
@@ -40,6 +41,7 @@ def set_up(host: Host, name: str, port: int, **variables: t.Any) -> App:
         app_environment={"DEMO_LINGER_SECONDS": "0.1", "PROBES": " ".join(PROBES)},
         app_switch="overlap",
         app_chroot=True,
+        app_restart_method="touch",
         app_service_options={"BindReadOnlyPaths": LIBRARIES},
         **variables,
     )

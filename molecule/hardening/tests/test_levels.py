@@ -20,7 +20,7 @@ NAME = "hardened"
 PORT = 4930
 FOLDER = f"/srv/{NAME}"
 LEVELS = ["none", "baseline", "strict"]
-OWN = [f"/run/{NAME}", f"/var/lib/{NAME}", f"/var/cache/{NAME}", f"/var/log/{NAME}", f"{FOLDER}/shared", "/tmp", "/var/tmp"]
+OWN = [f"/run/{NAME}", f"/var/lib/{NAME}", f"/var/cache/{NAME}", f"/var/log/{NAME}", f"{FOLDER}/shared", f"{FOLDER}/flags", "/tmp", "/var/tmp"]
 
 # What the app can at which levels. The folders belong to it, so nothing else than its level stands in its way.
 CAN = {
@@ -52,6 +52,7 @@ def app(host: Host) -> App:
         app_environment={"DEMO_LINGER_SECONDS": "0.1", "PROBES": " ".join(CAN)},
         app_switch="overlap",
         app_hardening="none",
+        app_restart_method="touch",
     )
     found.switch["strategy"] = "overlap"
     live(found, "two", "one")
