@@ -74,6 +74,11 @@ IN_RELEASE = """/bin/sh -c 'exec "$$(pwd -P)/$$0" "$$@"' """
 FROM_ELSEWHERE = """/bin/sh -c 'exec "$$(cd /srv/web-shop/current && pwd -P)/$$0" "$$@"' """
 FROM_ELSEWHERE_IN_STAND_IN = FROM_ELSEWHERE.replace("current", "releases/%i")
 FORKING = {"app_socket_mode": "none", "app_service_type": "forking", "app_command": MISSING}
+# What mix_systemd is told with nil.
+EMPTY = (
+    *("app_exec_start_wrap", "app_exec_stop", "app_runtime_environment_script", "app_config_sync_command", "app_root_directory", "app_pid_file"),
+    *("app_limit_core", "app_limit_nofile", "app_env_lang", "app_mix_env", "app_migrate_command", "app_seed_command", "app_console_command"),
+)
 
 # The directives of the service that follow from variables, by the name of the case.
 TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
@@ -112,6 +117,8 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "one_second": ({"app_restart_sec": 1}, {"RestartSec": 1}),
     "minutes": ({"app_restart_sec": "2 min"}, {"RestartSec": "2 min"}),
     "never": ({"app_restart_policy": "no"}, {"Restart": "no"}),
+    "nothing": (dict.fromkeys(EMPTY), {"ExecStop": None, "ExecStart": f"{IN_RELEASE}bin/shop", "PIDFile": None, "LimitCORE": None, "RuntimeDirectoryPreserve": "no"}),
+    "no_core": ({"app_limit_core": 0}, {"LimitCORE": 0}),
     "no_limit": ({"app_limit_nofile": ""}, {"LimitNOFILE": None, "LimitCORE": None}),
     "further_paths": (
         {
@@ -186,6 +193,11 @@ def test_the_service_follows_from_the_variables(said: Controller, case: str) -> 
     assert said.complaints(given) == []
     found = service(said, case)
     assert {key: found[key] for key in expected} == expected
+
+
+def test_nothing_is_nothing_whether_empty_or_null(said: Controller) -> None:
+    empty = said.values(dict.fromkeys(EMPTY, ""), "units_files", "units_for_people")
+    assert said.values(dict.fromkeys(EMPTY), "units_files", "units_for_people") == empty
 
 
 def test_what_an_app_depends_on_joins_what_it_depends_on_anyway(said: Controller) -> None:
