@@ -69,7 +69,6 @@ class Companion(App):
             "app_release_id": "one",
             "app_directories": ["runtime", "state", "configuration"],
             "app_environment": {"GREETING": 'hello "$world"', "DEMO_START_SECONDS": "0.5"},
-            "app_environment_files": [f"-/etc/{NAME}/environment", f"-/run/{NAME}/environment"],
             "app_service_options": {"LimitNOFILE": 4321, "Environment": {"APP_INSTANCE": "", "NAME_OF_UNIT": "a b"}},
             "app_runtime_environment_script": "bin/find-out",
             "app_restart_method": "systemd_flag",

@@ -63,6 +63,10 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "requires": ({"app_unit_requires": ["a.service b.service"]}, "app_unit_after, app_unit_wants, app_unit_requires"),
     "requires_behind_a_port": ({"app_unit_requires": ["postgresql.service"]}, "list postgresql.service in app_unit_wants and app_unit_after"),
     "forking": ({"app_service_type": "forking"}, "app_service_type: forking cannot work behind a socket"),
+    "environment_of_root": (
+        {"app_exec_start_pre": ["+/usr/bin/x"], "app_environment_files": ["-/run/web-shop/environment"]},
+        "app_environment_files: a command with '+' or '!' in front would let the app tell root what to load",
+    ),
     "pid_file": ({"app_pid_file": "/run/shop.pid"}, "app_pid_file: systemd looks at it only with app_service_type forking"),
     "socket_in_the_runtime_directory": (
         {"app_runtime_directory": "shop", "app_listen": ["/run/shop/web.sock"]},
@@ -110,6 +114,17 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"EnvironmentFile": ["/etc/web-shop/app_environment", "-/etc/web-shop/environment"]},
     ),
     "pre": ({"app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]}, {"ExecStartPre": ["", f"-{IN_RELEASE}bin/x", "!/usr/bin/y"]}),
+    "arguments": (
+        {
+            "app_environment_files": ["-/run/web-shop/environment"],
+            "app_service_options": {"ExecStartPost": ["/usr/bin/date", "+%s"], "ExecStop": [["/bin/a", "+"], ["-/bin/b", "!"]], "ExecReload": ["", "/bin/c +"]},
+        },
+        {},
+    ),
+    **{
+        f"root_{number}": ({"app_service_options": {"ExecStartPost": command}}, {})
+        for number, command in enumerate(["-+/bin/x", ["!/bin/x", "y"], [["/bin/x"], ["@+/bin/y", "y"]], ["", "/bin/x", "+/bin/y"]])
+    },
     "dependencies": (
         {"app_socket_mode": "none", "app_unit_requires": ["a.service"], "app_unit_wants": ["b.service"], "app_unit_after": ["a.service", "b.target"]},
         {"Wants": ["b.service"]},
@@ -228,6 +243,13 @@ def test_the_app_may_write_its_own_folders_at_any_level(said: Controller) -> Non
         assert ("ProtectSystem" in sandbox) == (case != "further_paths")
     chroot = said.values(TAKEN["a_flag_in_a_root_of_its_own"][0], "units_sandbox")["units_sandbox"]["Service"]
     assert chroot["BindPaths"] == ["/srv/web-shop/shared", "/opt/flags"]
+
+
+@pytest.mark.parametrize(("case", "is_for_root"), [("arguments", False), *((f"root_{number}", True) for number in range(4))])
+def test_a_command_of_root_is_one_whose_program_says_so(said: Controller, case: str, is_for_root: bool) -> None:
+    assert ("-/run/web-shop/environment" in service(said, case)["EnvironmentFile"]) != is_for_root
+    sandbox = said.values(TAKEN[case][0], "units_sandbox")["units_sandbox"]["Service"]
+    assert sandbox["PrivateUsers"] != is_for_root
 
 
 def test_what_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -> None:
