@@ -132,7 +132,10 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     "one_second": ({"app_restart_sec": 1}, {"RestartSec": 1}),
     "minutes": ({"app_restart_sec": "2 min"}, {"RestartSec": "2 min"}),
     "never": ({"app_restart_policy": "no"}, {"Restart": "no"}),
-    "nothing": (dict.fromkeys(EMPTY), {"ExecStop": None, "ExecStart": f"{IN_RELEASE}bin/shop", "PIDFile": None, "LimitCORE": None, "RuntimeDirectoryPreserve": "no"}),
+    "nothing": (
+        dict.fromkeys(EMPTY),
+        {"ExecStop": None, "ExecStart": f"{IN_RELEASE}bin/shop", "PIDFile": None, "LimitCORE": None, "RuntimeDirectoryPreserve": "no"},
+    ),
     "no_core": ({"app_limit_core": 0}, {"LimitCORE": 0}),
     "no_limit": ({"app_limit_nofile": ""}, {"LimitNOFILE": None, "LimitCORE": None}),
     "further_paths": (
@@ -149,6 +152,18 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     ),
     "a_flag_that_the_app_removes": ({"app_restart_method": "touch"}, {}),
     "a_flag_in_a_root_of_its_own": ({"app_restart_method": "touch", "app_chroot": True, "app_flags_dir": "/opt/flags"}, {}),
+    "beside_its_release": (
+        {
+            "app_chroot": True,
+            "app_service_options": {
+                "ExecStartPost": ["/srv/web-shop/current/bin/wait", "4000"],
+                "ExecStopPost": [["/bin/a", "/srv/web-shop/current"], ["/bin/b", "50%"]],
+                "Environment": {"HERE": "/srv/web-shop/current/x y", "THERE": "/srv/web-shop/current.env"},
+                "EnvironmentFile": ["-/srv/web-shop/current-env", "-/srv/web-shop/current/env"],
+            },
+        },
+        {},
+    ),
     "directories_below": ({"app_directories": ["state"], "app_state_directory": "shop/web"}, {"StateDirectory": "shop/web", "RuntimeDirectory": None}),
 }
 
@@ -224,6 +239,20 @@ def test_what_an_app_depends_on_joins_what_it_depends_on_anyway(said: Controller
 def test_a_stand_in_starts_the_program_of_its_own_release_wherever_it_works(said: Controller) -> None:
     assert units(said, "elsewhere")["web-shop@.service"]["Service"]["ExecStart"] == f"{FROM_ELSEWHERE_IN_STAND_IN}bin/shop"
     assert units(said, "relative")["web-shop@.service"]["Service"]["EnvironmentFile"][0] == "-/srv/web-shop/releases/%i/etc/environment"
+
+
+def test_a_stand_in_has_its_own_release_in_whatever_form_it_is_named(said: Controller) -> None:
+    found = units(said, "beside_its_release")
+    assert {
+        'ExecStartPost="/srv/web-shop/releases/%i/bin/wait" "4000"',
+        'ExecStopPost="/bin/a" "/srv/web-shop/releases/%i"',
+        'ExecStopPost="/bin/b" "50%%"',
+        'Environment="HERE=/srv/web-shop/releases/%i/x y"',
+        'Environment="THERE=/srv/web-shop/current.env"',
+        "EnvironmentFile=-/srv/web-shop/current-env",
+        "EnvironmentFile=-/srv/web-shop/releases/%i/env",
+    } <= set(render(found["web-shop@.service"]).splitlines())
+    assert "BindReadOnlyPaths=/srv/web-shop/releases/%i:/" in render(found["web-shop@.service10-sandbox"]).splitlines()
 
 
 def test_only_a_release_of_elixir_gets_its_variables(said: Controller) -> None:
