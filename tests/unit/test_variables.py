@@ -53,7 +53,9 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "directory": ({"app_state_directory": "../x"}, "each must be a name such as shop or shop/web"),
     "directory_of_two": ({"app_logs_directory": "a b"}, "app_tmp_directory: each must be a name"),
     "directory_kind": ({"app_directories": ["home"]}, "app_directories"),
-    "mode_that_yaml_has_read": ({"app_runtime_mode": 488}, "'488' is no mode; give four octal digits with quotes"),
+    "mode_that_yaml_has_read": ({"app_runtime_mode": 488}, "'488' is no mode; give three or four octal digits with quotes"),
+    "mode_that_looks_octal": ({"app_runtime_mode": 750}, "'750' is no mode"),
+    "mode_of_five": ({"app_runtime_mode": "00750"}, "'00750' is no mode"),
     "umask_that_yaml_has_read": ({"app_umask": 23}, "app_umask, app_runtime_mode"),
     "flags_dir": ({"app_flags_dir": "flags"}, "app_scripts_dir, app_flags_dir, app_pid_file: give absolute paths"),
     "no_pause": ({"app_restart_sec": "999ms"}, "app_restart_sec: '999ms' is no time of at least one second"),
@@ -164,6 +166,8 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         },
         {},
     ),
+    "modes": ({"app_runtime_mode": "2750", "app_umask": "022", "app_configuration_mode": "550"}, {"RuntimeDirectoryMode": "2750", "UMask": "022"}),
+    "escaped_unit": ({"app_unit_after": ["mnt-my\\x2ddata.mount"]}, {"After": ["web-shop.socket", "network.target", "mnt-my\\x2ddata.mount"]}),
     "directories_below": ({"app_directories": ["state"], "app_state_directory": "shop/web"}, {"StateDirectory": "shop/web", "RuntimeDirectory": None}),
 }
 
@@ -253,6 +257,28 @@ def test_a_stand_in_has_its_own_release_in_whatever_form_it_is_named(said: Contr
         "EnvironmentFile=-/srv/web-shop/releases/%i/env",
     } <= set(render(found["web-shop@.service"]).splitlines())
     assert "BindReadOnlyPaths=/srv/web-shop/releases/%i:/" in render(found["web-shop@.service10-sandbox"]).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("stop", "lines"),
+    [
+        (None, []),
+        ("/bin/a b", ["/bin/a b"]),
+        (["/bin/a", "b"], ['"/bin/a" "b"']),
+        (["", "/bin/a b", "/bin/c"], ["/bin/a b", "/bin/c"]),
+        ([["/bin/a"], ["/bin/b"]], ['"/bin/a"', '"/bin/b"']),
+    ],
+)
+def test_clients_are_held_back_before_the_app_s_own_commands_to_stop(said: Controller, stop: object, lines: list[str]) -> None:
+    given = {"app_socket_mode": "proxy", "app_proxy_to": "127.0.0.1:4001", "app_service_options": {"ExecStop": stop}}
+    found = render(said.values(given, "units_behind_proxy")["units_behind_proxy"]).splitlines()
+    reset, hold, *own = [line.partition("=")[2] for line in found if line.startswith("ExecStop=")]
+    assert (reset, '"hold"' in hold, own) == ("", True, lines)
+
+
+def test_the_module_of_a_release_is_named_as_elixir_does(said: Controller) -> None:
+    given = {"app_name": "my-web_app", "app_release_system": "mix"}
+    assert said.values(given, "app_migrate_command")["app_migrate_command"] == "bin/my-web_app eval 'MyWebApp.Release.migrate()'"
 
 
 def test_only_a_release_of_elixir_gets_its_variables(said: Controller) -> None:
