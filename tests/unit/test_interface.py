@@ -29,7 +29,7 @@ DERIVED = {
     "app_syslog_identifier": "`app_service_name`",
     "app_deploy_group": "the deploy user's name",
     "app_deployed_by": "the user on the controller",
-    **{f"app_{kind}_directory": "`app_ext_name`" for kind in ("runtime", "state", "cache", "logs", "configuration", "tmp")},
+    **{f"app_{kind}_directory": "`app_service_name`" for kind in ("runtime", "state", "cache", "logs", "configuration", "tmp")},
 }
 DERIVED.update(dict.fromkeys(("app_migrate_command", "app_seed_command", "app_console_command"), "by the release system"))
 
@@ -58,7 +58,7 @@ def test_every_variable_has_a_type_and_a_meaning() -> None:
 def test_the_readme_tells_the_same_types_and_defaults() -> None:
     rows = re.findall(r"^\| `(app_\w+)` \| (.*?) \| (.*?) \| .+ \|$", (ROOT / "roles/app/README.md").read_text(), re.MULTILINE)
     told = {name: (kind, default) for name, kind, default in rows}
-    assert list(told) == list(options())
+    assert [name for name, _kind, _default in rows] == list(options())
     for name, option in options().items():
         if name in DERIVED:
             default = DERIVED[name]

@@ -168,6 +168,10 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
     ),
     "modes": ({"app_runtime_mode": "2750", "app_umask": "022", "app_configuration_mode": "550"}, {"RuntimeDirectoryMode": "2750", "UMask": "022"}),
     "escaped_unit": ({"app_unit_after": ["mnt-my\\x2ddata.mount"]}, {"After": ["web-shop.socket", "network.target", "mnt-my\\x2ddata.mount"]}),
+    "another_service": (
+        {"app_service_name": "shop-eu", "app_directories": ["runtime", "configuration"]},
+        {"RuntimeDirectory": "shop-eu", "ConfigurationDirectory": "shop-eu", "SyslogIdentifier": "shop-eu", "User": "web-shop"},
+    ),
     "directories_below": ({"app_directories": ["state"], "app_state_directory": "shop/web"}, {"StateDirectory": "shop/web", "RuntimeDirectory": None}),
 }
 
