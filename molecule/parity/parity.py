@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two apps of this scenario, one with the value of every row of the table and one with none, and how they are looked at."""
+"""The apps of this scenario, one with the value of every row of the table, one with none, one without a socket, and how they are looked at."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rows(*files: str) -> list[dict[str, t.Any]]:
 
 @dataclasses.dataclass
 class App:
-    """One of the two apps on a host."""
+    """One of the apps on a host."""
 
     host: Host
     name: str

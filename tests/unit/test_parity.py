@@ -29,8 +29,8 @@ def test_the_page_and_the_table_have_the_same_rows(part: str) -> None:
 
 @pytest.mark.parametrize("row", [row for part in HEADINGS for row in rows(part)], ids=lambda row: f"{row['option']} {row['variable']}")
 def test_every_row_is_looked_at(row: dict[str, t.Any]) -> None:
-    assert row.keys() & {"set", "unset", "seen_in"}
-    for name in ("set", "unset"):
+    assert row.keys() & {"set", "unset", "without_socket", "seen_in"}
+    for name in ("set", "unset", "without_socket"):
         found = row.get(name, {}).keys()
         assert not found or (len(found & {"property", "environment", "run"}) == 1 == len(found & {"is", "has"}))
     assert "seen_in" not in row or "value" not in row

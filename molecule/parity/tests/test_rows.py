@@ -31,3 +31,8 @@ def test_a_variable_that_is_set(with_all: App, row: dict[str, t.Any]) -> None:
 @pytest.mark.parametrize("row", cases("unset"))
 def test_a_variable_that_is_not_set(with_none: App, row: dict[str, t.Any]) -> None:
     check(with_none.look(row), row)
+
+
+@pytest.mark.parametrize("row", cases("without_socket"))
+def test_a_variable_that_is_set_in_an_app_without_a_socket(without_socket: App, row: dict[str, t.Any]) -> None:
+    check(without_socket.look(row), row)
