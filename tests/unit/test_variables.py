@@ -311,6 +311,13 @@ def test_a_command_of_root_is_one_whose_program_says_so(said: Controller, case: 
     assert sandbox["PrivateUsers"] != is_for_root
 
 
+@pytest.mark.parametrize(("command", "has_own_accounts"), [("", True), (None, True), ("bin/stop", False), ("-bin/stop", False), ("/bin/stop", True)])
+def test_a_command_to_stop_can_look_at_the_process_that_it_is_for(said: Controller, command: object, has_own_accounts: bool) -> None:
+    """Its program is one of the release in which the main process works, and accounts of its own would hide that."""
+    sandbox = said.values({"app_exec_stop": command}, "units_sandbox")["units_sandbox"]["Service"]
+    assert sandbox["PrivateUsers"] == has_own_accounts
+
+
 def test_what_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -> None:
     assert "-/run/web-shop/environment" in service(said, "relative")["EnvironmentFile"]
     files = service(said, "pre")["EnvironmentFile"]

@@ -123,7 +123,7 @@ def test_a_port_is_given_up_only_on_demand(app: App, inherited: str) -> None:
 
 
 def test_without_a_socket_unit_there_is_just_the_service(unheld: App, unit: t.Callable[[str], Unit]) -> None:
-    assert units(unheld).split() == ["./modal.service"]
+    assert units(unheld).split() == ["./modal.service", "./modal.service.d/10-sandbox.conf"]
     assert unit("modal.socket")["LoadState"] == "not-found"
     assert unheld.answers() == unheld.current()
     again = set_up(unheld, NONE)
