@@ -35,7 +35,7 @@ def test_what_the_app_needed_goes_while_it_serves_and_the_flag_is_left_to_the_ap
 
 def test_the_helpers_go_and_programs_of_others_stay(host: Host, app: Companion) -> None:
     host.check_output(f"touch /srv/{NAME}/bin/seed")
-    app.variables |= {"app_helper_scripts": False, "app_restart_method": "systemctl"}
+    app.variables |= {"app_helper_scripts": False}
     pid = app.pid
     done = app.set_up()
     assert done.returncode == 0, done.stdout
