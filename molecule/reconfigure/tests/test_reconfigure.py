@@ -44,7 +44,9 @@ def socket(unit: t.Callable[[str], Unit]) -> Unit:
 
 
 def colour(host: Host, service: Unit) -> list[str]:
-    environment = host.check_output(f"{AS_THE_APP} cat /proc/{service['MainPID']}/environ").split("\0")
+    # With accounts of its own it is open to root, and else to itself.
+    file = f"/proc/{service['MainPID']}/environ"
+    environment = host.check_output(f"cat {file} 2>/dev/null || {AS_THE_APP} cat {file}").split("\0")
     return [variable for variable in environment if variable.startswith("COLOUR=")]
 
 
