@@ -156,6 +156,20 @@ def test_commands_that_could_get_privileges_are_refused(command: t.Any) -> None:
         commands(command).refuse_privileges()
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\n", "\r"])
+def test_no_command_is_judged_by_the_text_of_another(separator: str) -> None:
+    with pytest.raises(UnitFileError):
+        commands(f"/bin/true {separator}x=/bin/true", '"+/usr/bin/touch" /root/marked').refuse_privileges()
+    with pytest.raises(UnitFileError):
+        commands(f"/bin/true {separator}x").refuse_privileges()
+
+
+@pytest.mark.parametrize("command", ['"+bin/x"', "'!bin/x'", '-"+"bin/x', ["\"+/bin/x"]])
+def test_what_root_would_run_is_known_through_quotes(command: t.Any) -> None:
+    text = "[Service]\nEnvironmentFile=-/run/shop/b\n"
+    assert parse(commands(command).unit(text))["Service"]["EnvironmentFile"] == [""]
+
+
 def test_its_parts_make_one_program(tmp_path: Path) -> None:
     """Two things of one name would be one there, and another one than their modules mean."""
     parts = [ast.parse((MODULE_UTILS / f"{name}.py").read_text()) for name in ("_unit_file", "_commands", "_helper")]

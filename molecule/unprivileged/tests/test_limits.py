@@ -97,6 +97,9 @@ PRIVILEGED = [
     ["/bin/true\nUser=root\nExecStart=/usr/bin/touch /root/marked"],
     ["/bin/true\0"],
     ["/bin/true \\"],
+    # What Python takes for the end of a line, and systemd does not.
+    *(["/bin/true " + separator + "x=/bin/true", '"+/usr/bin/touch" /root/marked'] for separator in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"),
+    ['-"+"/usr/bin/touch /root/marked'],
     [["+/usr/bin/touch", "/root/marked"]],
     [["/bin/true", "x\nUser=root"]],
     [["/bin/true", {"a": 1}]],
