@@ -164,7 +164,7 @@ def test_no_command_is_judged_by_the_text_of_another(separator: str) -> None:
         commands(f"/bin/true {separator}x").refuse_privileges()
 
 
-@pytest.mark.parametrize("command", ['"+bin/x"', "'!bin/x'", '-"+"bin/x', ["\"+/bin/x"]])
+@pytest.mark.parametrize("command", ['"+bin/x"', "'!bin/x'", '-"+"bin/x', ['"+/bin/x']])
 def test_what_root_would_run_is_known_through_quotes(command: t.Any) -> None:
     text = "[Service]\nEnvironmentFile=-/run/shop/b\n"
     assert parse(commands(command).unit(text))["Service"]["EnvironmentFile"] == [""]
