@@ -44,8 +44,8 @@ class Commands:
     def __str__(self) -> str:
         return "; ".join(command if isinstance(command, str) else shlex.join(map(str, command)) for command in self.commands)
 
-    def unit(self, text: str) -> str:
-        """A unit with the account, environment, directories and limits of the service, whose text is given, and these commands."""
+    def unit(self, text: str, **more: str) -> str:
+        """A unit with the account, environment, directories and limits of the service, whose text is given, these commands, and more directives."""
         name = self.service.rpartition(".")[0]
         # In the unit of another name these mean something else.
         for specifier, meaning in (("%n", self.service), ("%N", name), ("%p", name)):
@@ -65,7 +65,7 @@ class Commands:
             "RuntimeDirectoryPreserve": "yes",
             "ExecStart": self._starts(),
         }
-        return render({"Unit": {"Description": f"{self.variable} of {name} {self.release}"}, "Service": {**taken, **own}})
+        return render({"Unit": {"Description": f"{self.variable} of {name} {self.release}"}, "Service": {**taken, **own, **more}})
 
     def refuse_privileges(self) -> None:
         """Raises UnitFileError for a command that would, or could be made to, run with more rights than the app has."""
