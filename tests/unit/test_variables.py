@@ -144,6 +144,10 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
         {"app_sudo_users": ["ana"], "app_directories": ["state"], "app_copy_files": [{"src": "x", "dest": "/var/lib/web-shop/x"}]},
         "app_copy_files, app_create_dirs: root writes them",
     ),
+    "programs_that_could_be_links": (
+        {"app_deploy_user": "deployer", "app_scripts_dir": "/srv/web-shop/current/bin/x"},
+        "app_scripts_dir, app_flags_dir: root writes there",
+    ),
     "the_group_of_the_app": ({"app_deploy_user": "deployer", "app_deploy_group": "web-shop"}, "app_deploy_group: whoever is in web-shop"),
     "a_quoted_command_before_a_switch": ({"app_sudo_users": ["ana"], "app_before_switch": ["'+bin/x'"]}, "app_before_switch, app_after_switch: with an"),
 }
