@@ -24,17 +24,20 @@ def main(folder: str, user: str) -> None:
     for name in (".deploy", "releases", "current"):
         with contextlib.suppress(FileNotFoundError):
             if os.stat(name, dir_fd=parent, follow_symlinks=False).st_uid != owner:
-                give(name, parent, owner, os.fstat(parent).st_dev)
+                give(name, parent, owner, os.fstat(parent).st_dev, links=name != ".deploy")
 
 
-def give(name: str, parent: int, owner: int, device: int) -> None:
+def give(name: str, parent: int, owner: int, device: int, *, links: bool) -> None:
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENXIO):
             raise
-        # A link, or a socket.
-        os.chown(name, owner, -1, dir_fd=parent, follow_symlinks=False)
+        # A link, or a socket. Where there is no reason for one it is a trap.
+        if links:
+            os.chown(name, owner, -1, dir_fd=parent, follow_symlinks=False)
+        else:
+            os.unlink(name, dir_fd=parent)
         return
     try:
         found = os.fstat(handle)
@@ -44,7 +47,7 @@ def give(name: str, parent: int, owner: int, device: int) -> None:
         os.fchown(handle, 0, -1)
         os.fchmod(handle, found.st_mode & 0o755)
         for child in os.listdir(handle) if stat.S_ISDIR(found.st_mode) else ():
-            give(child, handle, owner, device)
+            give(child, handle, owner, device, links=links)
         os.fchown(handle, owner, -1)
     finally:
         os.close(handle)
