@@ -24,7 +24,8 @@ NOT_FOR_COMMANDS = re.compile(
 )
 # A program in whose word nothing is expanded or escaped, with no prefix that means root (+ and !) or another shell (|).
 UNPRIVILEGED = re.compile(r"""(?P<quote>"?)[-@:]*[A-Za-z0-9._/][^\s"'\\%$;]*(?P=quote)(?=\s|\Z)""")
-PRIVILEGES = re.compile(r"\s*[-@:]*[+!|]")
+# systemd takes the quotes off before it looks for a prefix.
+PRIVILEGES = re.compile(r"""[\s"'@:-]*[+!|]""")
 # What begins another command in the same line, with prefixes of its own.
 SEPARATOR = re.compile(r"(^|\s);(\s|$)")
 
@@ -43,8 +44,8 @@ class Commands:
     def __str__(self) -> str:
         return "; ".join(command if isinstance(command, str) else shlex.join(map(str, command)) for command in self.commands)
 
-    def unit(self, text: str) -> str:
-        """A unit with the account, environment, directories and limits of the service, whose text is given, and these commands."""
+    def unit(self, text: str, **more: str) -> str:
+        """A unit with the account, environment, directories and limits of the service, whose text is given, these commands, and more directives."""
         name = self.service.rpartition(".")[0]
         # In the unit of another name these mean something else.
         for specifier, meaning in (("%n", self.service), ("%N", name), ("%p", name)):
@@ -64,13 +65,16 @@ class Commands:
             "RuntimeDirectoryPreserve": "yes",
             "ExecStart": self._starts(),
         }
-        return render({"Unit": {"Description": f"{self.variable} of {name} {self.release}"}, "Service": {**taken, **own}})
+        return render({"Unit": {"Description": f"{self.variable} of {name} {self.release}"}, "Service": {**taken, **own, **more}})
 
     def refuse_privileges(self) -> None:
         """Raises UnitFileError for a command that would, or could be made to, run with more rights than the app has."""
-        lines = render({"Service": {"ExecStart": self._starts()}}).splitlines()[2:]
-        for given, line in zip(self.commands, lines):
-            command = line.partition("=")[2].strip()
+        for given in self.commands:
+            # Each alone, so that none is judged by the text of another.
+            *_section, line = render({"Service": {"ExecStart": ["", _in_release(given, self.folder)]}}).strip("\n").split("\n")
+            command = line.partition("=")[2].strip(" \t")
+            if command.splitlines() != [command]:
+                raise UnitFileError(f"{command!r}: whoever is not root gives each command as one line, without separators of lines")
             if not UNPRIVILEGED.match(command) or _is_privileged(given):
                 raise UnitFileError(f"{command!r}: whoever is not root gives the path of a program as it is, with no other prefix than '-', '@' and ':'")
             if SEPARATOR.search(command):

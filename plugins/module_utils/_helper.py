@@ -18,6 +18,7 @@ believed: every word is matched whole, every path is made here, and of his surro
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import grp
 import json
 import os
@@ -45,6 +46,7 @@ HOW_MANY_WORDS = {
     "forget": range(1, MANY),
     "as-app": range(3, MANY),
 }
+PR_SET_NO_NEW_PRIVS = 38
 # How the program timeout says that it ended a command, and a shell that there is none.
 TIMED_OUT, NOT_RUN = 124, 127
 
@@ -136,7 +138,8 @@ class Helper:
         wanted = Commands(commands, self.service, release, os.path.join(self.releases, release), timeout, variable)
         try:
             wanted.refuse_privileges()
-            text = wanted.unit(service)
+            # A program of the deploy user's with the bit for its group would have that group, and the app's user.
+            text = wanted.unit(service, NoNewPrivileges="yes")
         except UnitFileError as error:
             raise RefusedError(str(error)) from error
         if parse(text)["Service"].get("User", [""])[-1] != self.user:
@@ -168,6 +171,11 @@ class Helper:
     def _as_app(self, folder: str, seconds: str, *command: str) -> int:
         _whole(r"[0-9]{1,6}(\.[0-9]{1,6})?", seconds)
         account, gid = pwd.getpwnam(self.user), grp.getgrnam(self.group).gr_gid
+        if account.pw_uid == 0:
+            raise RefusedError(f"{self.user} is root")
+        # A program of the deploy user's with the bit for its group would have that group, and the app's user.
+        if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            raise RefusedError("the kernel cannot take the way to more rights away")
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
@@ -202,11 +210,11 @@ def _given() -> t.Any:
 
 def _write(path: str, text: str) -> None:
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    # For root's eyes alone: a service may have a secret in its text.
     handle, temporary = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-            os.fchmod(handle, 0o644)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

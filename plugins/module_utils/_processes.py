@@ -20,6 +20,8 @@ import typing as t
 
 # How the helper of an app says that a command was ended, as the program timeout does.
 TIMED_OUT = 124
+# Where a command is looked for that root runs for somebody else.
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Account:
 
     def run(self, command: t.Sequence[str], *, folder: str = "/", timeout: float | None = None) -> subprocess.CompletedProcess[bytes]:
         """Runs a command with these rights and nothing to read; raises subprocess.TimeoutExpired, or OSError if it cannot be run."""
-        if not (self.way_in and self.user):
-            return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, **self._as_options())
+        if not self.user:
+            return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        if not self.way_in:
+            return self._run_as_root(command, folder, timeout)
         # The helper ends what takes too long, for the caller may not.
         asked = [*self.way_in, "as-app", folder, f"{timeout or 0:.3f}", *command]
         done = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -41,13 +45,22 @@ class Account:
             raise subprocess.TimeoutExpired(command, timeout)
         return done
 
-    def _as_options(self) -> dict[str, t.Any]:
-        options: dict[str, t.Any] = {}
-        if self.user:
-            options.update(user=self.user, extra_groups=[])
-        if self.group:
-            options.update(group=self.group)
-        return options
+    def _run_as_root(self, command: t.Sequence[str], folder: str, timeout: float | None) -> subprocess.CompletedProcess[bytes]:
+        account = pwd.getpwnam(self.user)
+        return subprocess.run(
+            # The way into the folder is taken with these rights too, so that no link leads to where they do not.
+            ["sh", "-c", 'cd -- "$0" && exec "$@"', folder, *command],
+            user=account.pw_uid,
+            group=grp.getgrnam(self.group).gr_gid if self.group else account.pw_gid,
+            extra_groups=[],
+            # Nothing of root's surroundings, and no terminal of root's, into which it could type.
+            env={"PATH": SEARCHED, "LANG": "C.UTF-8", "HOME": account.pw_dir, "USER": self.user, "LOGNAME": self.user},
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
 
 
 @contextlib.contextmanager

@@ -248,7 +248,7 @@ class Releases:
         """Holds the app's one lock; raises LockedError after `timeout` seconds, saying who has it."""
         with self.acting_as_owner():
             os.makedirs(self._deploy, mode=0o755, exist_ok=True)
-            handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             self._acquire(handle, timeout)
             os.ftruncate(handle, 0)
@@ -291,7 +291,7 @@ class Releases:
     @_as_owner
     def finish(self, record: dict[str, t.Any]) -> None:
         """Adds to the history how a switch ended, and forgets that it was under way."""
-        handle = os.open(self._history, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        handle = os.open(self._history, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"

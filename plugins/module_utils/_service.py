@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import time
 import typing as t
 
@@ -259,7 +260,9 @@ class Service:
 
     def end_commands(self) -> None:
         """Ends the commands of a switch that died."""
-        left = self.systemd.loaded(f"{self._prefix}-deploy-*.service")
+        own = re.compile(rf"{re.escape(self._prefix)}-deploy-[0-9]+\.service")
+        # There may be an app shop-deploy-web.
+        left = list(filter(own.fullmatch, self.systemd.loaded(f"{self._prefix}-deploy-*.service")))
         if left:
             self.systemd.forget_once(*left)
 

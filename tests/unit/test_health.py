@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import http.server
 import os
+import pwd
 import re
 import socket
 import socketserver
@@ -119,6 +121,28 @@ def test_command(command: list[str], complaint: str | None) -> None:
 
 def test_a_command_runs_in_the_release(tmp_path: Path) -> None:
     assert Check(command=["sh", "-c", f'[ "$(pwd -P)" = "{tmp_path.resolve()}" ]']).probe(folder=str(tmp_path), account=Account()) is None
+
+
+def test_what_root_runs_for_the_app_goes_where_the_app_may_and_takes_nothing_of_root_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    really = subprocess.run
+
+    def run(command: list[str], **options: t.Any) -> subprocess.CompletedProcess[bytes]:
+        # This would be done before the rights are given up.
+        assert "cwd" not in options
+        assert options.pop("user") == pwd.getpwnam("daemon").pw_uid
+        assert options.pop("group") == grp.getgrnam("daemon").gr_gid
+        assert options.pop("extra_groups") == []
+        return really(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("SECRET", "of root's")
+    show = "pwd -P; env | cut -d= -f1 | sort | xargs; ps -o sid= -p $$ | tr -d ' '; echo $$"
+    said = Account("daemon", "daemon").run(["sh", "-c", show], folder=str(tmp_path / "link")).stdout.decode().splitlines()
+    assert said[0] == str(tmp_path.resolve())
+    assert set(said[1].split()) <= {"PATH", "LANG", "HOME", "USER", "LOGNAME", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert said[2] == said[3]
+    assert Account("daemon").run(["true"], folder=str(tmp_path / "none")).returncode != 0
 
 
 def test_the_place_of_a_process_is_its_folder_its_program_and_what_it_was_started_with(tmp_path: Path) -> None:

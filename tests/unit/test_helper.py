@@ -100,6 +100,24 @@ def test_everything_else_is_refused_and_nobody_asked(helper: Helper, words: list
         helper.do(words[0], words[1:])
 
 
+def test_it_is_nobody_s_way_to_be_root(helper: Helper) -> None:
+    helper.user = helper.group = "root"
+    with pytest.raises(RefusedError, match="root is root"):
+        helper.do("as-app", ["/", "5", "id"])
+
+
+@pytest.mark.parametrize("before", ["", "NoNewPrivileges=no\n"])
+def test_no_command_can_gain_a_right_by_a_program_of_the_deploy_user_s(helper: Helper, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    text = f"[Service]\nUser=shop\n{before}"
+    monkeypatch.setattr(subprocess, "run", lambda command, **_options: subprocess.CompletedProcess(command, 0, text))
+    assert parse(helper._text(["bin/x"], "1", "5s", "app_before_switch"))["Service"]["NoNewPrivileges"] == ["yes"]
+
+
+def test_the_unit_of_commands_is_for_root_s_eyes_alone(tmp_path: Path) -> None:
+    _helper._write(str(tmp_path / "x"), "secret")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
 @given(verb=st.sampled_from(["start", "stop", "restart", "reload", "reset-failed"]), unit=st.text(max_size=30))
 def test_no_text_is_a_unit_by_accident(verb: str, unit: str) -> None:
     helper = Helper(service="shop.service", stand_in="shop@.service", units={"shop.service": ["start"]}, releases="/none", user="shop", group="shop")
@@ -154,6 +172,20 @@ def test_plain_commands_ask_for_no_privileges(command: t.Any) -> None:
 def test_commands_that_could_get_privileges_are_refused(command: t.Any) -> None:
     with pytest.raises(UnitFileError):
         commands(command).refuse_privileges()
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\n", "\r"])
+def test_no_command_is_judged_by_the_text_of_another(separator: str) -> None:
+    with pytest.raises(UnitFileError):
+        commands(f"/bin/true {separator}x=/bin/true", '"+/usr/bin/touch" /root/marked').refuse_privileges()
+    with pytest.raises(UnitFileError):
+        commands(f"/bin/true {separator}x").refuse_privileges()
+
+
+@pytest.mark.parametrize("command", ['"+bin/x"', "'!bin/x'", '-"+"bin/x', ['"+/bin/x']])
+def test_what_root_would_run_is_known_through_quotes(command: t.Any) -> None:
+    text = "[Service]\nEnvironmentFile=-/run/shop/b\n"
+    assert parse(commands(command).unit(text))["Service"]["EnvironmentFile"] == [""]
 
 
 def test_its_parts_make_one_program(tmp_path: Path) -> None:

@@ -120,6 +120,17 @@ def hold(folder: str, held: t.Any, let_go: t.Any) -> None:
         let_go.wait(30)
 
 
+@pytest.mark.parametrize("name", ["lock", "history.jsonl"])
+def test_nothing_is_written_through_a_link_that_a_former_owner_has_left(releases: Releases, tmp_path: Path, name: str) -> None:
+    (tmp_path / ".deploy").mkdir()
+    (tmp_path / "precious").write_text("1\n")
+    (tmp_path / ".deploy" / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=name), releases.lock("1", who="", timeout=1):  # noqa: PT012
+        releases.begin({"id": "1"})
+        releases.finish({"id": "1"})
+    assert (tmp_path / "precious").read_text() == "1\n"
+
+
 def test_a_second_deploy_is_told_who_holds_the_lock_and_gets_it_when_the_holder_dies(releases: Releases) -> None:
     context = multiprocessing.get_context("fork")
     held, let_go = context.Event(), context.Event()

@@ -63,6 +63,15 @@ def test_a_command_finds_its_own_release_wherever_the_service_names_its_own(tmp_
     assert "PIDFile" not in found
 
 
+def test_of_the_commands_that_a_dead_switch_has_left_only_the_app_s_own_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, ended = service(tmp_path), []
+    units = ["shop-deploy-7.service", "shop-deploy-web.service", "shop-deploy-7-web.service"]
+    monkeypatch.setattr(app.systemd, "loaded", lambda _pattern: units, raising=False)
+    monkeypatch.setattr(app.systemd, "forget_once", lambda *names: ended.extend(names), raising=False)
+    app.end_commands()
+    assert ended == ["shop-deploy-7.service"]
+
+
 @pytest.mark.parametrize("command", ["+bin/migrate", "-!/usr/bin/migrate", ["+/usr/bin/migrate", "x"]])
 def test_a_command_that_root_runs_reads_nothing_that_the_app_may_write(tmp_path: Path, command: t.Any) -> None:
     files = taken(tmp_path, "bin/look", command)["EnvironmentFile"]

@@ -74,6 +74,84 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
         {"app_runtime_directory": "shop", "app_listen": ["/run/shop/web.sock"]},
         "app_listen: a socket below /run/shop would be removed",
     ),
+    **{
+        f"a_user_that_is_root_{number}": ({"app_deploy_user": "deployer", **given}, "whoever deploys an app that runs as root is root")
+        for number, given in enumerate(
+            [
+                {"app_user": "root"},
+                {"app_user": "root", "app_service_options": {"User": "web-shop"}},
+                {"app_service_options": {"User": ""}},
+                {"app_service_options": {"User": None}},
+                {"app_service_options": {"User": "other"}},
+            ]
+        )
+    },
+    **{
+        f"a_command_of_root_{number}": ({"app_sudo_users": ["ana"], **given}, "would run with root's rights what the deploy user may replace")
+        for number, given in enumerate(
+            [
+                {"app_service_options": {"ExecStopPost": command}}
+                for command in (
+                    "+bin/x",
+                    " +/srv/web-shop/current/x",
+                    "'+/srv/web-shop/current/x'",
+                    '-"+"/srv/web-shop/current/x',
+                    "\\x2b/srv/web-shop/current/x",
+                    "/bin/true ; +/srv/web-shop/current/x",
+                    "+/srv//web-shop/current/x",
+                    "+/etc/../srv/web-shop/current/x",
+                    '+/bin/sh -c ". ./env"',
+                    "+/bin/sh -c 'cat env'",
+                    "+/usr/bin/x \\x2e/env",
+                    "+/usr/bin/x a;b",
+                    "+/bin/sh ./env",
+                    "+/usr/bin/env --file=../x",
+                    "+/bin/sh /run/web-shop/x",
+                    ["", "+/usr/bin/x %t/web-shop/x"],
+                )
+            ]
+            + [{"app_exec_start_pre": ["/bin/true ; +/bin/sh"]}, {"app_exec_start_wrap": "/usr/bin/nice", "app_command": "; +/srv/web-shop/current/x"}]
+        )
+    },
+    "commands_of_root_by_an_option": ({"app_sudo_users": ["ana"], "app_service_options": {"PermissionsStartOnly": True}}, "PermissionsStartOnly, and Exec"),
+    "commands_of_a_socket": ({"app_sudo_users": ["ana"], "app_socket_options": {"ExecStartPost": "/srv/web-shop/current/x"}}, "and Exec of a socket"),
+    **{
+        f"a_file_that_systemd_opens_{number}": ({"app_sudo_users": ["ana"], "app_directories": ["runtime", "logs"], **given}, "as root, and the deploy user")
+        for number, given in enumerate(
+            [
+                {"app_environment_files": ["-/run/web-shop/environment"]},
+                {"app_environment_files": ["/var/run//web-shop/environment"]},
+                {"app_environment_files": ["-%t/web-shop/environment"]},
+                {"app_environment_files": ["-/var/lib/shop/environment"], "app_create_dirs": [{"path": "/var/lib/shop", "owner": "web-shop"}]},
+                {"app_load_credentials": {"token": "/srv/web-shop/shared/token"}},
+                *(
+                    {"app_service_options": {key: value}}
+                    for key, value in (
+                        ("EnvironmentFile", "-/srv/web-shop/current/x"),
+                        ("LoadCredential", ["a:/etc/a", "b:/srv/web-shop/current/b"]),
+                        ("StandardOutput", "append:/var/log/web-shop/out"),
+                        ("StandardError", "truncate:%L/web-shop/out"),
+                        ("StandardInput", "file:/srv/web-shop/current/in"),
+                        ("OpenFile", "/run/web-shop/x:name:read-only"),
+                    )
+                ),
+            ]
+        )
+    },
+    "a_socket_that_could_be_a_link": (
+        {"app_deploy_user": "deployer", "app_listen": ["/srv/web-shop/shared/web.sock"]},
+        "app_listen: systemd changes the owner of /srv/web-shop/shared/web.sock as root",
+    ),
+    "a_file_that_could_be_a_link": (
+        {"app_sudo_users": ["ana"], "app_directories": ["state"], "app_copy_files": [{"src": "x", "dest": "/var/lib/web-shop/x"}]},
+        "app_copy_files, app_create_dirs: root writes them",
+    ),
+    "programs_that_could_be_links": (
+        {"app_deploy_user": "deployer", "app_scripts_dir": "/srv/web-shop/current/bin/x"},
+        "app_scripts_dir, app_flags_dir: root writes there",
+    ),
+    "the_group_of_the_app": ({"app_deploy_user": "deployer", "app_deploy_group": "web-shop"}, "app_deploy_group: whoever is in web-shop"),
+    "a_quoted_command_before_a_switch": ({"app_sudo_users": ["ana"], "app_before_switch": ["'+bin/x'"]}, "app_before_switch, app_after_switch: with an"),
 }
 
 IN_RELEASE = """/bin/sh -c 'exec "$$(pwd -P)/$$0" "$$@"' """
@@ -111,9 +189,23 @@ TAKEN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any]]] = {
         {"app_working_dir": "/srv/web-shop/current/web", "app_command": "/usr/bin/shop"},
         {"ExecStart": "/usr/bin/shop", "WorkingDirectory": "/srv/web-shop/current/web"},
     ),
+    "deployed_by_another": ({"app_deploy_user": "deployer"}, {}),
+    "quoted_root": ({"app_service_options": {"ExecStopPost": "'+/usr/bin/x'"}}, {}),
+    "second_root": ({"app_service_options": {"ExecStopPost": "/bin/x ; +/bin/y"}}, {}),
     "pre_with_a_deploy_user": (
         {"app_deploy_user": "deployer", "app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]},
         {"EnvironmentFile": ["/etc/web-shop/app_environment", "-/etc/web-shop/environment"]},
+    ),
+    "helped": (
+        {
+            "app_sudo_users": ["ana"],
+            "app_service_options": {"User": "web-shop", "ExecStopPost": "-+/usr/bin/x --to=a s3://b/c /etc/d $MAINPID", "StandardOutput": "append:/var/log/x"},
+            "app_config_sync_command": "+/usr/bin/s3cmd --config=/etc/shop-s3cmd.conf --no-preserve sync s3://config/production/ /etc/shop/",
+            "app_environment_files": ["-/etc/shop/more"],
+            "app_exec_start_pre": ["/bin/sh -c 'a ; b ; c'"],
+            "app_copy_files": [{"src": "x", "dest": "/srv/web-shop/etc/x"}],
+        },
+        {"User": "web-shop"},
     ),
     "pre": ({"app_exec_start_pre": ["-bin/x", "!/usr/bin/y"]}, {"ExecStartPre": ["", f"-{IN_RELEASE}bin/x", "!/usr/bin/y"]}),
     "arguments": (
@@ -318,9 +410,27 @@ def test_a_command_to_stop_can_look_at_the_process_that_it_is_for(said: Controll
     assert sandbox["PrivateUsers"] == has_own_accounts
 
 
+def test_systemd_reads_nothing_that_a_deploy_user_could_make_a_link_of(said: Controller) -> None:
+    release, folder, runtime = (f"-{path}/environment" for path in ("/srv/web-shop/current/etc", "/srv/web-shop/etc", "/run/web-shop"))
+    for case, given in (("relative", {release, folder, runtime}), ("helped", {release, folder}), ("deployed_by_another", set())):
+        assert set(units(said, case)["web-shop.service"]["Service"]["EnvironmentFile"]) & {release, folder, runtime} == given
+
+
+def test_what_a_quoted_command_of_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -> None:
+    for case in ("quoted_root", "second_root"):
+        assert "-/run/web-shop/environment" not in units(said, case)["web-shop.service"]["Service"]["EnvironmentFile"]
+
+
+def test_the_runtime_directory_of_a_stand_in_can_be_no_other_app_s(said: Controller) -> None:
+    """There may be an app web-shop-admin, and a release admin of this one."""
+    differs = units(said, "distillery")["web-shop@.service10-stand-in"]["Service"]
+    assert differs["RuntimeDirectory"] == ["", "web-shop@%i"]
+    assert {line.partition("=")[2] for line in differs["Environment"][1:]} == {"/run/web-shop@%i"}
+
+
 def test_what_root_runs_reads_nothing_that_the_app_may_write(said: Controller) -> None:
-    assert "-/run/web-shop/environment" in service(said, "relative")["EnvironmentFile"]
-    files = service(said, "pre")["EnvironmentFile"]
+    assert "-/run/web-shop/environment" in units(said, "relative")["web-shop.service"]["Service"]["EnvironmentFile"]
+    files = units(said, "pre")["web-shop.service"]["Service"]["EnvironmentFile"]
     assert "-/run/web-shop/environment" not in files
     assert "-/srv/web-shop/current/etc/environment" in files
 

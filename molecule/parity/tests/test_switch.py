@@ -87,13 +87,13 @@ def test_a_stand_in_has_a_runtime_directory_and_a_release_of_its_own(app: App) -
     try:
         environment = app.environment(unit)
         own = ("RUNTIME_DIR", "RELEASE_TMP", "RELEASE_MUTABLE_DIR", "RUNTIME_DIRECTORY")
-        assert {environment[name] for name in own} == {"/run/parity-unset-two"}
+        assert {environment[name] for name in own} == {"/run/parity-unset@two"}
         assert (environment["FROM_RELEASE"], environment["APP_INSTANCE"]) == ("two", "stand-in")
         assert environment["STATE_DIR"] == STATE
     finally:
         app.host.check_output(f"systemctl stop {unit}")
     # Also where the service's own stays.
-    assert not app.host.file("/run/parity-unset-two").exists
+    assert not app.host.file("/run/parity-unset@two").exists
     assert app.environment()["RUNTIME_DIR"] == "/run/parity-unset"
 
 

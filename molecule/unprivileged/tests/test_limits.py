@@ -40,6 +40,8 @@ HOSTILE = [
     ["restart", "unrooted"],
     ["restart", "/etc/systemd/system/unrooted.service"],
     ["reload", "unrooted-backlog.service"],
+    ["start", "unrooted-runtime-environment.service"],
+    ["reload", "unrooted-config-sync.service"],
     ["stop", "other.socket"],
     ["stop", "sshd.service"],
     ["stop", "unrooted@*.service"],
@@ -97,6 +99,9 @@ PRIVILEGED = [
     ["/bin/true\nUser=root\nExecStart=/usr/bin/touch /root/marked"],
     ["/bin/true\0"],
     ["/bin/true \\"],
+    # What Python takes for the end of a line, and systemd does not.
+    *(["/bin/true " + separator + "x=/bin/true", '"+/usr/bin/touch" /root/marked'] for separator in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"),
+    ['-"+"/usr/bin/touch /root/marked'],
     [["+/usr/bin/touch", "/root/marked"]],
     [["/bin/true", "x\nUser=root"]],
     [["/bin/true", {"a": 1}]],
@@ -161,6 +166,8 @@ def test_no_words_reach_anything_but_his_app(host: Host, app: Unrooted, other: A
 
 
 def test_what_he_may_ask_for_is_done(host: Host, app: Unrooted) -> None:
+    # The runtime directory of another app, unrooted-first.
+    host.check_output("mkdir -p /run/unrooted-first")
     answers = app.ask(
         {"words": ["start", "unrooted.socket"]},
         {"words": ["start", "unrooted-backlog.service"]},
@@ -172,6 +179,7 @@ def test_what_he_may_ask_for_is_done(host: Host, app: Unrooted) -> None:
     assert [answer["status"] for answer in answers] == [0] * 6, answers
     assert "Started" in answers[4]["said"]
     assert host.file("/run/unrooted/asked").user == "unrooted"
+    assert host.check_output("stat --format=%U /run/unrooted-first && rmdir /run/unrooted-first") == "root"
     assert host.run("ls /run/systemd/system/unrooted*").stdout == ""
 
 
@@ -234,6 +242,29 @@ def test_as_the_app_he_is_the_app_and_no_more(app: Unrooted, other: App) -> None
     assert "cannot be run" in answer["said"]
 
 
+def test_systemd_reads_no_secret_of_another_app_for_him(host: Host, app: Unrooted, other: App) -> None:
+    link = "ln -sfn /etc/other/app_environment /run/unrooted/environment; env >/var/lib/unrooted/before"
+    answers = app.ask(
+        {"words": RUN, "input": json.dumps([["sh", "-c", link]])},
+        {"words": RUN, "input": json.dumps([["sh", "-c", "env >/var/lib/unrooted/seen"]])},
+    )
+    assert [answer["status"] for answer in answers] == [0, 0], answers
+    assert "DEMO_START_SECONDS=1" in host.file("/var/lib/unrooted/seen").content_string
+    assert "of-the-other" not in host.file("/var/lib/unrooted/seen").content_string
+
+
+def test_no_program_of_his_gets_more_than_the_app(host: Host, app: Unrooted) -> None:
+    """With the bit for his group the app's user could put something of his in the place of what is shared."""
+    done = app.sh(f"install -m 2755 -g {DEPLOYER} $(readlink -f /usr/bin/python3) /srv/unrooted/releases/python")
+    assert done.returncode == 0, done.stdout
+    move = ["/srv/unrooted/releases/python", "-c", "import os; os.rename('/srv/unrooted/shared', '/srv/unrooted/moved')"]
+    answers = app.ask({"words": ["as-app", "/", "9", *move]}, {"words": RUN, "input": json.dumps([move])})
+    assert [answer["status"] for answer in answers] == [1, 1], answers
+    assert "PermissionError" in answers[0]["said"]
+    assert host.file("/srv/unrooted/shared").is_directory
+    host.check_output("rm /srv/unrooted/releases/python")
+
+
 def test_he_can_write_nothing_that_root_or_another_app_uses(app: Unrooted, other: App) -> None:
     assert app.sh("cat /etc/unrooted/app_environment").returncode == 0  # his own app's, which his releases can read
     for change in (
@@ -244,11 +275,14 @@ def test_he_can_write_nothing_that_root_or_another_app_uses(app: Unrooted, other
         f"touch {HELPER}",
         f"mv {HELPER} /tmp/x",
         "touch /etc/sudoers.d/x",
-        "cat /etc/sudoers.d/unrooted",
+        "cat /etc/sudoers.d/holdfast-unrooted",
         "touch /etc/unrooted/app_environment",
         "mv /srv/unrooted/shared /srv/unrooted/x",
         "mv /srv/unrooted /srv/x",
         "touch /srv/unrooted/shared/x",
+        "mv /srv/unrooted/bin /srv/unrooted/x",
+        "touch /srv/unrooted/bin/run",
+        "rmdir /srv/unrooted/flags",
         "systemctl --no-ask-password stop other.service",
         "systemctl --no-ask-password restart unrooted.service",
     ):
@@ -269,7 +303,7 @@ def test_root_follows_no_link_that_he_has_put_in_the_way(host: Host, app: Unroot
 
     for name in ("lock", "pending.json", "history.jsonl"):
         planted(app, f"rm -f .deploy/{name}; ln -s /root/precious .deploy/{name}")
-        assert f"Permission denied: '/srv/unrooted/.deploy/{name}'" in module("release_switch", host, again)["msg"]
+        assert f": '/srv/unrooted/.deploy/{name}'" in module("release_switch", host, again)["msg"]
         planted(app, f"rm .deploy/{name}")
 
     planted(app, "cd releases; mkdir .staging-x; for link in planted .staging-x/in .staging-y .removed-x; do ln -s /root/folder $link; done")
@@ -301,6 +335,29 @@ def test_root_does_not_begin_in_a_folder_that_he_has_emptied(host: Host, app: Un
     planted(app, "rm -r releases .deploy; mv ~/releases releases; mv ~/deploy .deploy")
 
 
+def test_root_uses_no_folder_that_he_has_made(host: Host, app: Unrooted) -> None:
+    host.check_output("rm -r /srv/unrooted/bin")
+    planted(app, "mkdir bin; echo '# holdfast.systemd made this.' >bin/run")
+    done = app.run("setup", app_helper_scripts=True)
+    assert "app_deploy_user: /srv/unrooted/bin belongs to another than root" in done.stdout
+    planted(app, "rm -r bin")
+    done = app.run("setup", app_helper_scripts=True, app_restart_method="systemd_flag")
+    assert done.returncode == 0, done.stdout
+    assert host.check_output("stat --format=%U:%a /srv/unrooted/bin /srv/unrooted/bin/run").split() == ["root:755", "root:755"]
+
+
+def test_he_restarts_the_app_by_a_flag_and_makes_no_other_app_wait(host: Host, app: Unrooted) -> None:
+    pid = "systemctl show --value --property=MainPID unrooted.service"
+    before = host.check_output(pid)
+    planted(app, "touch flags/restart.flag")
+    app.wait_until(f"[ $({pid}) != {before} ] && [ $(systemctl is-active unrooted-restart.service) = inactive ]")
+    before = host.check_output(pid)
+    planted(app, "mv .deploy/lock .deploy/own; ln -s /srv/other/.deploy/lock .deploy/lock; touch flags/restart.flag")
+    app.wait_until("systemctl is-failed --quiet unrooted-restart.service")
+    assert host.check_output(pid) == before
+    planted(app, "mv .deploy/own .deploy/lock")
+
+
 @pytest.mark.parametrize(("user", "complaint"), [("oncall", "oncall is not root and lacks a right"), ("www-data", "www-data is not root and lacks a right")])
 def test_who_lacks_a_right_is_told_which_and_what_to_do(host: Host, app: Unrooted, user: str, complaint: str) -> None:
     done = module("release_switch", host, {**app.switch, "release": "first"}, "--become", f"--become-user={user}")
@@ -318,7 +375,7 @@ def test_who_lacks_a_right_is_told_which_and_what_to_do(host: Host, app: Unroote
         ({"app_user": "root"}, "app_deploy_user, app_sudo_users: whoever deploys an app that runs as root is root"),
         ({"app_service_options": {"ExecStartPre": "+bin/prepare"}}, "app_deploy_user, app_sudo_users: +bin/prepare would run with root's rights"),
         ({"app_service_options": {"ExecStopPost": ["-!/srv/unrooted/current/bin/x", "y"]}}, "would run with root's rights"),
-        ({"app_environment_files": ["-/srv/unrooted/current/environment"]}, "app_environment_files: systemd reads them as root"),
+        ({"app_environment_files": ["-/srv/unrooted/current/environment"]}, "as root, and the deploy user could make a link"),
         ({"app_command": "+/srv/unrooted/current/bin/demo"}, "would run with root's rights"),
         ({"app_before_switch": [["+bin/migrate"]]}, "app_before_switch, app_after_switch: with an app_deploy_user no command may begin with"),
     ],
@@ -330,21 +387,34 @@ def test_what_would_make_him_root_is_refused_before_anything_is_sent(app: Unroot
 
 
 def test_a_right_that_is_not_given_any_more_is_taken_away(host: Host, app: Unrooted) -> None:
+    # What he leaves behind to come back by.
+    host.check_output("echo 1 >/root/precious && chmod 666 /root/precious")
+    planted(app, "chmod 777 .deploy releases releases/first; rm .deploy/lock; ln -s /root/precious .deploy/lock")
     done = playbook("setup", host, {**app.variables, "app_deploy_user": "root", "app_sudo_users": []})
     assert done.returncode == 0, done.stdout
     assert not host.file(HELPER).exists
-    assert not host.file("/etc/sudoers.d/unrooted").exists
+    assert not host.file("/etc/sudoers.d/holdfast-unrooted").exists
     assert app.sh(f"sudo --non-interactive {HELPER} check").returncode != 0
     assert host.check_output("find /srv/unrooted/releases /srv/unrooted/.deploy /srv/unrooted/current -printf '%u\\n' | sort -u") == "root"
-    for change in ("touch /srv/unrooted/x", "touch /srv/unrooted/releases/x", "ln -sfn releases/first /srv/unrooted/current"):
+    for change in (
+        "touch /srv/unrooted/x",
+        "touch /srv/unrooted/releases/x",
+        "touch /srv/unrooted/releases/first/x",
+        "ln -sfn releases/first /srv/unrooted/current",
+        "rm /srv/unrooted/.deploy/lock",
+    ):
         assert app.sh(change).returncode != 0, change
+    assert module("release_switch", host, {**app.switch, "restart": True})["changed"]
+    assert host.file("/root/precious").content_string == "1\n"
     assert app.answers() == app.current()
 
 
 def test_the_playbook_remove_takes_it_away(host: Host, app: Unrooted) -> None:
-    host.check_output(f"install -D /dev/null {HELPER} && install /dev/null /etc/sudoers.d/unrooted")
+    # A file of the app's name alone may be somebody else's.
+    host.check_output(f"install -D /dev/null {HELPER} && install /dev/null /etc/sudoers.d/holdfast-unrooted && install /dev/null /etc/sudoers.d/unrooted")
     done = app.run("remove")
     assert done.returncode == 0, done.stdout
     assert not host.file(HELPER).exists
-    assert not host.file("/etc/sudoers.d/unrooted").exists
+    assert not host.file("/etc/sudoers.d/holdfast-unrooted").exists
+    assert host.file("/etc/sudoers.d/unrooted").exists
     assert host.user(DEPLOYER).exists
