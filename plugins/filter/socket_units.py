@@ -122,7 +122,8 @@ def _options(entry: t.Any) -> dict[str, t.Any]:
         raise AnsibleFilterError(f"app_listen: {entry!r} has the type {options['type']!r}; stream, datagram or sequential is expected")
     if options["name"] is not None and not NAME.match(str(options["name"])):
         raise AnsibleFilterError(f"app_listen: {options['name']!r} cannot be a name; use up to 31 letters, digits, '_' and '-', with a letter or digit first")
-    if options["mode"] is not None and not re.match(r"0?[0-7]{3}\Z", str(options["mode"])):
+    # Without quotes YAML has read it as octal already, and 432 says nothing of what was meant.
+    if options["mode"] is not None and not (isinstance(options["mode"], str) and re.match(r"0?[0-7]{3}\Z", options["mode"])):
         raise AnsibleFilterError(f"app_listen: {options['mode']!r} is not a mode; a quoted octal number such as '0660' is expected")
     return options
 

@@ -55,7 +55,7 @@ def test_addresses_become_socket_units(entries: t.Any, units: dict[str, t.Any]) 
         *["70000", 0, -1, 65536, "127.0.0.1", "127.0.0.1:", ":80", "", " 80", "80 ", "80\nUser=root", "²", True, None, 1.5],
         *["notanip:80", "256.1.1.1:80", "127.1:80", "::1:80", "[::1]", "[127.0.0.1]:80", "relative/path", "/run/a b", "/run/" + "a" * 103],
         *[["80"], {"port": 80}, {"listen": 80, "typ": "stream"}, {"listen": 80, "type": "raw"}, {"listen": 80, "mode": "0600"}],
-        *[{"listen": 80, "name": "a.b"}, {"listen": "/a", "mode": "rw"}],
+        *[{"listen": 80, "name": "a.b"}, {"listen": "/a", "mode": "rw"}, {"listen": "/a", "mode": 0o660}, {"listen": "/a", "mode": 660}],
     ],
 )
 def test_what_is_no_address_is_refused_by_its_variable(entry: t.Any) -> None:
