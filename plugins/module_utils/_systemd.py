@@ -85,7 +85,8 @@ class Systemd:
         """Runs a oneshot unit that is there for this one run, and waits for its end; raises SystemdError if it fails."""
         path = os.path.join(RUNTIME_UNIT_FOLDER, unit)
         os.makedirs(RUNTIME_UNIT_FOLDER, mode=0o755, exist_ok=True)
-        _files.write_atomically(path, text)
+        # It says what the unit of the app says, with the secrets of its drop-ins.
+        _files.write_atomically(path, text, mode=0o600)
         try:
             self._systemctl("start", "--", unit)
         finally:
