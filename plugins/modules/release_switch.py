@@ -178,7 +178,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets, _unit_file
-from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
+from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check, CheckError
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import command_line, memory
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service, Unhealthy
@@ -205,8 +205,7 @@ class Switch:
         self.releases = Releases(parameters["path"])
         self.systemd = Systemd(module.run_command)
         self.strategy: str = parameters["strategy"]
-        options = {name: value for name, value in (parameters["health_check"] or {}).items() if value is not None}
-        self.check = Check(**options)
+        self.check = Check.read(parameters["health_check"] or {})
         self.service = Service(
             self.systemd,
             self.releases,
@@ -312,8 +311,9 @@ class Switch:
             for step in way.forward:
                 begun.append(step)
                 self._do(step)
-        except (Unhealthy, SystemdError, ReleaseError, OSError) as error:
-            reason = str(error)
+        except Exception as error:
+            # Whatever it was: what is half-way must not stay there.
+            reason = str(error) or type(error).__name__
             journal = self.systemd.journal(self.service.service, *self._stand_in_units(), since=started)
             back = way.undo(begun)
             # From here on the release is known to be bad, whatever a later run may see of it.
@@ -384,7 +384,7 @@ class Switch:
                     # Without a stand-in the way back is slower, and still the way back.
                     if step.verb != "stand-in":
                         raise
-        except (Unhealthy, SystemdError, OSError) as error:
+        except Exception as error:
             return f"Going back failed too: {error}.", False
         if not any(step.verb in ("restart", "reload", "stop") for step in steps):
             return "What was live before is live still, and was not touched.", True
@@ -532,10 +532,14 @@ def main() -> t.NoReturn:
     )
     if not (module.params["release"] or module.params["restart"] or module.params["rollback"]):
         module.fail_json(msg="release is required, unless restart or rollback says which release is meant")
+    if min(module.params["settle"], module.params["lock_timeout"]) < 0:
+        module.fail_json(msg="app_settle_seconds, app_lock_timeout: a time cannot be negative")
     try:
         result = Switch(module).run()
     except Failed as error:
         module.fail_json(msg=str(error), **error.details)
+    except CheckError as error:
+        module.fail_json(msg=f"app_health_check: {error}")
     except (ReleaseError, SystemdError) as error:
         module.fail_json(msg=str(error))
     except OSError as error:
