@@ -42,8 +42,8 @@ def module(name: str, host: Host, arguments: dict[str, t.Any], *options: str) ->
 
 def archive(name: str, **settings: str) -> str:
     """Packs a release of the demo app; the settings say how it behaves."""
-    path = SCRATCH / f"{name}.tar.gz"
-    # Tests of several hosts run at the same time, and what one of them sends must be whole.
+    # Tests of several hosts run at the same time, and what one of them sends must be whole and stay the same.
+    path = SCRATCH / ("-".join([name, *settings.values()]) + ".tar.gz")
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         packed = Path(folder, path.name)
         subprocess.run([ROOT / "tests/apps/pack", packed, *(f"{key}={value}" for key, value in settings.items())], check=True)
