@@ -26,6 +26,12 @@ NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(plane << 16 | l
 MASK = "********"
 
 Sections = t.Mapping[str, t.Optional[t.Mapping[str, t.Any]]]
+# A directive whose value may be secret, with the lines and comments that continue it, and such a value as render() writes it.
+SECRET = re.compile(r"^[ \t]*(?P<key>Environment|SetCredential)[ \t]*=(?P<value>(?:.*\\\n(?:[ \t]*[#;].*\n)*)*.*)$", re.MULTILINE)
+OWN_FORM = {
+    "Environment": re.compile(r'(?P<start>"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?:[^"\\\n]|\\.)*(?P<end>")\Z'),
+    "SetCredential": re.compile(r"(?P<start>[^:\s]+:)(?P<name>)[^\n]*(?P<end>)\Z"),
+}
 
 
 class UnitFileError(ValueError):
@@ -155,10 +161,14 @@ def masked(text: str, *, variables: t.Collection[str] | None) -> str:
     """The text of a unit file for showing: without the values of credentials and of these variables (None for all)."""
 
     def mask(found: re.Match[str]) -> str:
-        return found[0] if variables is not None and found["name"] not in variables else found["start"] + MASK + '"'
+        own = OWN_FORM[found["key"]].match(found["value"])
+        # Of a line in another form nobody knows which variables it has.
+        is_shown = found["key"] == "Environment" and variables is not None and (own["name"] not in variables if own else not variables)
+        if is_shown or not found["value"].strip():
+            return found[0]
+        return f"{found['key']}={own['start'] if own else ''}{MASK}{own['end'] if own else ''}"
 
-    text = re.sub(r"^(?P<start>SetCredential=[^:\n]*:).*$", rf"\g<start>{MASK}", text, flags=re.MULTILINE)
-    return re.sub(r'^(?P<start>Environment="(?P<name>[^=\n]*)=).*$', mask, text, flags=re.MULTILINE)
+    return SECRET.sub(mask, text)
 
 
 def parse(text: str) -> dict[str, dict[str, list[str]]]:

@@ -75,6 +75,30 @@ def test_a_masked_variable_keeps_its_name_and_loses_its_value() -> None:
     assert _unit_file.masked(text, variables=None) == shown.replace("4000", "********")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Environment=TOKEN=hidden", "Environment=********"),
+        ("Environment='TOKEN=hidden'", "Environment=********"),
+        ('Environment="A=1" "TOKEN=hidden"', "Environment=********"),
+        (' Environment = "TOKEN=hidden"', "Environment=********"),
+        ("Environment=A=1 \\\n# a comment\n  TOKEN=hidden\nNice=1", "Environment=********\nNice=1"),
+        ('Environment=" TOKEN=hidden"', "Environment=********"),
+        ("Environment=", "Environment="),
+        ("SetCredential = key:hidden", "SetCredential=********"),
+        ("SetCredential=key:hid\\\nhidden", "SetCredential=********"),
+        ("# Environment and\nNice=1", "# Environment and\nNice=1"),
+    ],
+)
+def test_a_secret_is_masked_however_somebody_else_has_written_it(text: str, shown: str) -> None:
+    assert _unit_file.masked(text, variables=["TOKEN"]) == _unit_file.masked(text, variables=None) == shown
+
+
+def test_variables_that_are_no_secret_are_shown_however_they_are_written() -> None:
+    text = 'Environment=A=1\nEnvironment="B=2" C=3\n'
+    assert _unit_file.masked(text, variables=[]) == text
+
+
 def test_a_credential_is_written_so_that_nothing_of_it_is_read_otherwise() -> None:
     assert _unit_file.credential("key", "a %$\n\u00e9") == r"key:a\x20\x25\x24\x0a\xc3\xa9"
 
