@@ -210,5 +210,9 @@ def environment_file(variables: t.Mapping[str, t.Any]) -> str:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if "\0" in text:
             raise UnitFileError(f"{name} has a NUL byte, which no environment variable can have")
+        if NO_TEXT.search(text):
+            raise UnitFileError(f"{name} has a character that is not valid text for systemd, which would not read the file")
+        if len(name) + 1 + len(text.encode()) > LONGEST_WORD:
+            raise UnitFileError(f"{name} is longer than the {LONGEST_WORD} bytes that Linux passes to a process")
         lines.append(f'{name}="' + re.sub(r'(["\\$`])', r"\\\1", text) + '"\n')
     return "".join(lines)

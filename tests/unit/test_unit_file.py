@@ -172,7 +172,7 @@ def test_comments_and_continued_lines_are_read_as_systemd_does() -> None:
     [
         ("plain", 'A="plain"\n'),
         ('say "$HOME" `now` \\', 'A="say \\"\\$HOME\\" \\`now\\` \\\\"\n'),
-        ("two\nlines", 'A="two\nlines"\n'),
+        ("two\r\nlines\x01", 'A="two\r\nlines\x01"\n'),
         (True, 'A="true"\n'),
         (5, 'A="5"\n'),
         (None, ""),
@@ -182,7 +182,13 @@ def test_an_environment_file_quotes_what_systemd_would_change(value: object, tex
     assert _unit_file.environment_file({"A": value}) == text
 
 
-@pytest.mark.parametrize(("name", "value"), [("1A", "secret"), ("A B", "secret"), ("A", "secret\0"), ("A", ["secret"])])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("1A", "secret"), ("A B", "secret"), ("A", "secret\0"), ("A", ["secret"]), ("A", "secret\ufffe"), ("A", "secret\ud800")],
+        ("A", "secret" * 22_000),
+    ],
+)
 def test_an_error_about_the_environment_never_shows_a_value(name: str, value: object) -> None:
     with pytest.raises(_unit_file.UnitFileError) as error:
         _unit_file.environment_file({name: value})
