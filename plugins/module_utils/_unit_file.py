@@ -24,14 +24,14 @@ LONGEST_LINE = 1024 * 1024 - 1
 # What systemd does not take for text (utf8_is_valid): surrogates and Unicode's non-characters.
 NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)) + "]")
 MASK = "********"
-
-Sections = t.Mapping[str, t.Optional[t.Mapping[str, t.Any]]]
 # A directive whose value may be secret, with the lines and comments that continue it, and such a value as render() writes it.
 SECRET = re.compile(r"^[ \t]*(?P<key>Environment|SetCredential)[ \t]*=(?P<value>(?:.*\\\n(?:[ \t]*[#;].*\n)*)*.*)$", re.MULTILINE)
 OWN_FORM = {
     "Environment": re.compile(r'(?P<start>"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?:[^"\\\n]|\\.)*(?P<end>")\Z'),
     "SetCredential": re.compile(r"(?P<start>[^:\s]+:)(?P<name>)[^\n]*(?P<end>)\Z"),
 }
+
+Sections = t.Mapping[str, t.Optional[t.Mapping[str, t.Any]]]
 
 
 class UnitFileError(ValueError):
@@ -45,8 +45,8 @@ def render(sections: Sections, *, replace: bool = False) -> str:
     out, and booleans are yes and no. Environment may be a dictionary. A command may be a list of its arguments, or a
     list of commands, which begins with a list or with the empty string that resets.
 
-    With `replace`, every directive whose value is a list or a dictionary begins with its reset. Raises UnitFileError
-    for what cannot stand in a unit file.
+    With `replace`, every directive whose value is a list or a dictionary begins with its reset, and so does a command
+    or Environment as text. Raises UnitFileError for what cannot stand in a unit file.
     """
     blocks = []
     for section, directives in sections.items():
@@ -70,7 +70,9 @@ def _values(where: str, key: str, value: t.Any, replace: bool) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple, t.Mapping)):
-        return [_line(where, _scalar(where, value))]
+        # That these are lists is known, whichever way one is given.
+        reset = [""] if replace and value != "" and (key == "Environment" or COMMAND.match(key)) else []
+        return [*reset, _line(where, _scalar(where, value))]
     if isinstance(value, t.Mapping):
         if key != "Environment":
             raise UnitFileError(f"{where} must not be a dictionary; only Environment may be one")
@@ -79,7 +81,8 @@ def _values(where: str, key: str, value: t.Any, replace: bool) -> list[str]:
         found = _commands(where, value)
     else:
         found = [_scalar(where, item) for item in value]
-    if not found or (replace and found[0] != ""):
+    # A null leaves out its own variable, and a reset would take those of the unit with it.
+    if not value or (replace and found[:1] != [""]):
         found.insert(0, "")
     return [_line(where, text) for text in found]
 

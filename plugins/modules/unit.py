@@ -44,7 +44,9 @@ options:
     description: Write a drop-in of this name for the unit, for instance V(10-limits), instead of the unit's own file.
     type: str
   replace:
-    description: Begin every directive whose value is a list or a dictionary with its reset, so that a drop-in replaces what the unit has.
+    description:
+      - Begin every directive whose value is a list or a dictionary with its reset, so that a drop-in replaces what the unit has.
+      - A command, and C(Environment), begins with its reset as text too.
     type: bool
     default: false
   state:

@@ -103,12 +103,26 @@ def test_a_credential_is_written_so_that_nothing_of_it_is_read_otherwise() -> No
     assert _unit_file.credential("key", "a %$\n\u00e9") == r"key:a\x20\x25\x24\x0a\xc3\xa9"
 
 
-def test_replace_resets_what_is_a_list_and_nothing_else() -> None:
-    sections = {"Service": {"ExecStart": ["/bin/x"], "Environment": {"A": "1"}, "After": ["a", "b"], "Nice": 5, "Group": ["", "c"]}}
+def test_replace_resets_what_is_a_list_or_a_command_and_nothing_else() -> None:
+    sections = {"Service": {"ExecStart": ["/bin/x"], "Environment": {"A": "1"}, "After": ["a", "b"], "Nice": 5, "Group": ["", "c"], "ExecStop": "/bin/y"}}
     assert _unit_file.render(sections, replace=True).splitlines()[1:] == [
         *["ExecStart=", 'ExecStart="/bin/x"', "Environment=", 'Environment="A=1"', "After=", "After=a", "After=b"],
-        *["Nice=5", "Group=", "Group=c"],
+        *["Nice=5", "Group=", "Group=c", "ExecStop=", "ExecStop=/bin/y"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "replace", "lines"),
+    [
+        ({}, False, ["Environment="]),
+        ({"A": None}, False, []),
+        ({"A": None}, True, ["Environment="]),
+        ({"A": None, "B": 1}, False, ['Environment="B=1"']),
+        ("B=1", True, ["Environment=", "Environment=B=1"]),
+    ],
+)
+def test_a_variable_that_is_null_resets_none_of_the_others(value: object, replace: bool, lines: list[str]) -> None:
+    assert _unit_file.render({"Service": {"Environment": value}}, replace=replace).splitlines()[1:] == lines
 
 
 def test_sections_and_directives_keep_their_order() -> None:
