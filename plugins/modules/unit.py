@@ -410,7 +410,9 @@ def _with_secrets(sections: dict[str, t.Any], secrets: dict[str, dict[str, t.Any
             raise Refused("sections: Environment must be a dictionary where secrets.environment joins it")
         service["Environment"] = {**given, **environment}
     if credentials:
-        service["SetCredential"] = [_unit_file.credential(name, str(value)) for name, value in credentials.items()]
+        given = service.get("SetCredential")
+        given = [] if given is None else given if given and isinstance(given, list) else [given or ""]
+        service["SetCredential"] = given + [_unit_file.credential(name, str(value)) for name, value in credentials.items()]
     return {**sections, "Service": service}
 
 
