@@ -107,6 +107,7 @@ options:
         limits) is not such a change.
       - V(refuse) fails before anything is written. V(restart) stops the service, restarts the socket and starts the
         service, and tells in RV(gap_seconds) how long the port was closed.
+      - To remove an active socket unit whose service is one of the O(units) that stay is such a change too.
     type: str
     choices: [refuse, restart]
     default: refuse
@@ -475,6 +476,8 @@ class Units:
         """The active socket units that a change would leave without their socket."""
         if not self.running:
             return []
+        if not self.restart_sockets:
+            self._refuse_to_close(changed)
         affected = [file for file in changed if file.name.endswith(".socket") and not file.is_removal and file.needs_new_socket()]
         active = list(dict.fromkeys(file.name for file in affected if "@." not in file.name and self.systemd.is_active(file.name)))
         if active and not self.restart_sockets:
@@ -486,8 +489,19 @@ class Units:
             )
         return active
 
-    def _holders(self) -> dict[str, _processes.Holder]:
-        """Who holds an address of a socket unit that is not up yet, by socket unit."""
+    def _refuse_to_close(self, changed: t.Sequence[UnitFile]) -> None:
+        stays = {file.name for file in self.files if not file.is_removal}
+        for file in changed:
+            if file.is_removal and file.name.endswith(".socket") and "@." not in file.name and self.systemd.is_active(file.name):
+                known = self.systemd.show(file.name, "Listen", "Triggers")
+                if stays.intersection(known.get("Triggers", "").split()):
+                    raise Refused(
+                        f"app_listen: {file.name} is active and holds {known.get('Listen', '')}; it is no longer in the list, so its port would be "
+                        "closed for good. With app_socket_change: restart that is done"
+                    )
+
+    def _holders(self) -> dict[str, list[_processes.Holder]]:
+        """Who holds the addresses of a socket unit that is not up yet, by socket unit."""
         if not self.running:
             return {}
         holders = {}
