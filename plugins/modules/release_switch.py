@@ -228,6 +228,7 @@ class Switch:
         self._refuse_unreadable_commands()
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
+            self._reopen()
             self._refuse_unfit(release)
             righted = self._put_right()
             if righted and self.action == "rollback" == righted["action"] and not self.options["release"] and righted["result"] == "ok":
@@ -425,6 +426,11 @@ class Switch:
         record = {**pending, "duration": None, "result": result, "reason": reason}
         self._record(record)
         return record
+
+    def _reopen(self) -> None:
+        """Opens the ports that a run had closed on its way back from a first deploy, and died before it opened them again."""
+        if self.service.sockets and self.releases.pending() and self.releases.current() is None:
+            self.systemd.start(*self.service.sockets)
 
     def _way_home(self, origin: str | None, current: str | None) -> list[Step]:
         """The way to the release that was live when the dead run began, without a restart where it still runs."""
