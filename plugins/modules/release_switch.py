@@ -494,6 +494,9 @@ class Switch:
         if self.action == "restart" and current is None:
             return self._result(None, None, None)
         release = self._release()
+        # What is staged in the same run is not there in check mode, nor are the units that a restart is for.
+        if self.action == "rollback" or (self.action == "deploy" and self._is_staged(release)):
+            self._refuse_unfit(release)
         return self._result(release, current, self._plan(release))
 
     def _result(self, release: str | None, current: str | None, way: Plan | None) -> dict[str, t.Any]:
