@@ -117,6 +117,18 @@ def test_a_service_of_a_user_is_named_and_never_taken_over(host: Host, monkeypat
     assert not (host.folder / "shop.socket").exists()
 
 
+# What systemd has loaded
+
+
+@pytest.mark.parametrize(("state", "drop_ins", "is_needed"), [("not-found", "", False), ("loaded", "", True), ("loaded", "{}", False)])
+def test_a_drop_in_of_a_unit_that_is_not_there_needs_no_reload_again_and_again(tmp_path: Path, state: str, drop_ins: str, is_needed: bool) -> None:
+    path = tmp_path / "shop.service.d/10.conf"
+    path.parent.mkdir()
+    path.touch()
+    said = f"LoadState={state}\nFragmentPath=\nDropInPaths={drop_ins.format(path)}\nNeedDaemonReload=no\n"
+    assert Systemd(lambda *_arguments, **_options: (0, said, "")).needs_reload("shop.service", str(path)) is is_needed
+
+
 # Secrets
 
 
