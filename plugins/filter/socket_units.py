@@ -88,12 +88,12 @@ def socket_units(entries: t.Any, app: str, user: str | None = None, group: str |
     seen = set()
     for entry in entries:
         options = _options(entry)
-        address, name = _address(options["listen"]), options["name"]
-        if address in seen:
+        address, name = _address(options["listen"]), options["name"] or next(iter(units), None)
+        # A port of TCP and the same port of UDP are two addresses; a path is one file.
+        what = (address, None if address.startswith("/") else options["type"])
+        if what in seen:
             raise AnsibleFilterError(f"app_listen: {address} is given twice")
-        seen.add(address)
-        if units and name is None and None not in units:
-            raise AnsibleFilterError(f"app_listen: {address} needs a name, because the first entry has one")
+        seen.add(what)
         unit = units.setdefault(name, {"name": f"{app}-{name}.socket" if units else f"{app}.socket", "sections": {"Unit": {}, "Socket": {}}})
         _add(unit["sections"]["Socket"], options, address, user, group)
     return list(units.values())

@@ -250,11 +250,11 @@ class _Unpacking:
         name = self._stripped(entry.name)
         if name is None:
             return
-        self.count += 1
         self._grow(LEAST_SIZE)
         path = self._inside(name)
         if path == self.folder:
             return
+        self.count += 1
         self._make_parents(path)
         is_folder = os.path.isdir(path) and not os.path.islink(path)
         if os.path.lexists(path) and not (is_folder and entry.kind == "folder"):

@@ -281,20 +281,19 @@ class Service:
 
 def _command(command: t.Any, folder: str) -> t.Any:
     """A command of a deploy, text as systemd reads it or a list of arguments, with its program looked up in the release."""
-    if isinstance(command, str):
-        found = re.match(r"([@:+!|-]*)(\S+)(.*)\Z", command.strip(), re.DOTALL)
-        if not found:
-            return command
-        prefixes, program, rest = found.groups()
-        return prefixes + _program(program, folder) + rest
-    return [_program(str(command[0]), folder), *command[1:]]
+    if not isinstance(command, str):
+        return [_program(str(command[0]), folder), *command[1:]]
+    found = re.match(r"(\S+)(.*)\Z", command.strip(), re.DOTALL)
+    return _program(found[1], folder) + found[2] if found else command
 
 
-def _program(program: str, folder: str) -> str:
-    if program.startswith(("/", '"', "'")):
-        return program
+def _program(word: str, folder: str) -> str:
+    prefixes = re.match("[@:+!|-]*", word)
+    program = word[prefixes.end() :] if prefixes else word
     path = os.path.join(folder, program)
-    return path if "/" in program or os.path.exists(path) else program
+    if not program or program.startswith(("/", '"', "'")) or not ("/" in program or os.path.exists(path)):
+        return word
+    return word[: len(word) - len(program)] + path
 
 
 def _readable(command: t.Any) -> str:

@@ -118,8 +118,10 @@ class Systemd:
         if suffix:
             # A template itself is never loaded; its instances are.
             return any(self.needs_reload(instance, path) for instance in self.loaded(f"{name}@*.{suffix}"))
-        known = self.show(unit, "FragmentPath", "DropInPaths", "NeedDaemonReload")
+        known = self.show(unit, "FragmentPath", "DropInPaths", "NeedDaemonReload", "LoadState")
         loaded = path in [known.get("FragmentPath", ""), *known.get("DropInPaths", "").split()]
+        if known.get("LoadState") == "not-found" and os.path.basename(os.path.dirname(path)) == f"{unit}.d":
+            return False  # there is no such unit (yet), so nobody has loaded its drop-in
         # NeedDaemonReload alone misses a unit's first drop-in folder and a unit that was looked up before
         # its file existed.
         return known.get("NeedDaemonReload") == "yes" or loaded != os.path.exists(path)

@@ -227,6 +227,7 @@ class Switch:
         self._refuse_unreadable_commands()
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
+            self._reopen()
             self._refuse_unfit(release)
             righted = self._put_right()
             if righted and self.action == "rollback" == righted["action"] and not self.options["release"] and righted["result"] == "ok":
@@ -426,6 +427,11 @@ class Switch:
         self._record(record)
         return record
 
+    def _reopen(self) -> None:
+        """Opens the ports that a run had closed on its way back from a first deploy, and died before it opened them again."""
+        if self.service.sockets and self.releases.pending() and self.releases.current() is None:
+            self.systemd.start(*self.service.sockets)
+
     def _way_home(self, origin: str | None, current: str | None) -> list[Step]:
         """The way to the release that was live when the dead run began, without a restart where it still runs."""
         if origin is None:
@@ -488,6 +494,9 @@ class Switch:
         if self.action == "restart" and current is None:
             return self._result(None, None, None)
         release = self._release()
+        # What is staged in the same run is not there in check mode, nor are the units that a restart is for.
+        if self.action == "rollback" or (self.action == "deploy" and self._is_staged(release)):
+            self._refuse_unfit(release)
         return self._result(release, current, self._plan(release))
 
     def _result(self, release: str | None, current: str | None, way: Plan | None) -> dict[str, t.Any]:

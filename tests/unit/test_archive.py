@@ -182,9 +182,10 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, folder: Path, content: by
         _archive.unpack(str(tmp_path / "a"), str(folder), group=GROUP)
 
 
-def test_an_archive_without_entries_is_refused(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("entries", [[], [entry("./", tarfile.DIRTYPE)], [entry("shop/..", tarfile.DIRTYPE), entry("./.")]])
+def test_an_archive_without_entries_is_refused(tmp_path: Path, folder: Path, entries: list[tarfile.TarInfo]) -> None:
     with pytest.raises(_archive.ArchiveError, match="empty"):
-        _archive.unpack(archive(tmp_path / "a"), str(folder), group=GROUP)
+        _archive.unpack(archive(tmp_path / "a", *entries), str(folder), group=GROUP)
 
 
 # Damage

@@ -92,6 +92,10 @@ def test_an_address_with_a_name_is_added_without_disturbing_the_one_that_stands(
     assert sorted(names.partition("=")[2].split(":")) == ["admin", "dual", "listener.socket", "low", "six"]
     again = playbook("setup", host, {**APP, "app_listen": listen})
     assert "changed=0" in again.stdout
+    refused = playbook("setup", host, {**APP, "app_listen": listen[:-1]})
+    assert refused.returncode != 0
+    assert "app_listen: listener-low.socket is active and holds 127.0.0.1:81 (Stream)" in refused.stdout
+    assert answer(host, "127.0.0.1:81") == "release 1"
 
 
 def test_a_further_address_without_a_name_is_refused_and_says_how(host: Host, unit: t.Callable[[str], Unit]) -> None:
