@@ -107,7 +107,7 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
         if error.errno in (None, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ):
             raise ArchiveError(f"it cannot be unpacked: {error}") from error
         raise
-    if unpacking.count == 0:
+    if not os.listdir(folder):
         raise ArchiveError("it is empty" + (f" below its {strip} leading folders" if strip else ""))
     unpacking.check_links()
     return unpacking.count
@@ -250,11 +250,11 @@ class _Unpacking:
         name = self._stripped(entry.name)
         if name is None:
             return
+        self.count += 1
         self._grow(LEAST_SIZE)
         path = self._inside(name)
         if path == self.folder:
             return
-        self.count += 1
         self._make_parents(path)
         is_folder = os.path.isdir(path) and not os.path.islink(path)
         if os.path.lexists(path) and not (is_folder and entry.kind == "folder"):
