@@ -69,7 +69,7 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "quotation marks in pairs": {"app_command": """bin/shop "it's" 'a "word"' \\" \\' "\\"" a"b c"d"""},
     "arguments that are taken as they are": {"app_before_switch": [["bin/migrate", "it's", "\\"]]},
     "environment files": {"app_environment_files": ["/etc/one", "-/etc/two words", "-%E/three", "/etc/*.env"]},
-    "a base folder with slashes": {"app_base_dir": "//srv//apps/"},
+    "a base folder with slashes": {"app_base_dir": "//srv//apps/", "wanted_dir": "/srv/apps/shop"},
     "a base folder with points": {"app_base_dir": "/srv/.apps/v1.2/..x"},
     "numbers": {"app_settle_seconds": "0", "app_lock_timeout": "0.5", "app_start_timeout": 90, "app_stop_timeout": 0},
     "sizes": {"app_release_max_size": "1.5 GB", "app_memory_headroom": 1048576},
@@ -107,7 +107,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[[str], str]:
     folder = tmp_path_factory.mktemp("checks")
     known = {name: f"host-{number}" for number, name in enumerate(HOSTS)}
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {known[name]: {**APP, **variables} for name, variables in HOSTS.items()}}}))
-    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "roles": ["holdfast.systemd.app"]}]))
+    tasks = [{"ansible.builtin.assert": {"that": "app_dir == wanted_dir"}, "when": "wanted_dir is defined"}]
+    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "roles": ["holdfast.systemd.app"], "tasks": tasks}]))
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
