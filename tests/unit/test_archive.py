@@ -338,7 +338,6 @@ def test_an_odd_name_is_unpacked_as_it_is(tmp_path: Path, folder: Path, name: st
     assert sorted(os.listdir(folder)) == sorted([name, f"folder {name}"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("./a\\\n\udce9"), min_size=1), min_size=1, max_size=3), st.sampled_from(["tar", "zip"]), st.integers(0, 2))
 def test_no_name_whatsoever_leads_outside(names: list[str], kind: str, strip: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -566,7 +565,7 @@ def grow(folder: Path, tree: dict[str, t.Any]) -> None:
             (folder / name).chmod(below[1])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(NAMES.filter(lambda name: name not in (".", "..")), TREES, min_size=1, max_size=4))
 def test_what_is_packed_is_unpacked_the_same(tree: dict[str, t.Any]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
