@@ -37,7 +37,14 @@ class Host:
 
     def switch(self, *, check: bool, **options: t.Any) -> dict[str, t.Any]:
         given = {"service": "shop.service", "socket": ["shop.socket"], "strategy": "restart", "stand_in": "shop@.service", "who": "tester"}
-        defaults = {"health_check": {"command": ["/bin/true"], "retries": 1}, "settle": 0, "lock_timeout": 1, "memory_headroom": 0, "command_timeout": "1s", "rollback_on_failure": True}
+        defaults = {
+            "health_check": {"command": ["/bin/true"], "retries": 1},
+            "settle": 0,
+            "lock_timeout": 1,
+            "memory_headroom": 0,
+            "command_timeout": "1s",
+            "rollback_on_failure": True,
+        }
         unset: dict[str, t.Any] = {"release": None, "rollback": False, "restart": False, "backlog_unit": None, "before": [], "after": []}
         parameters = {"path": str(self.folder), **given, **defaults, **unset, **options}
         module: t.Any = SimpleNamespace(params=parameters, check_mode=check, warn=print, run_command=self.run)
