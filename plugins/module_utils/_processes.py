@@ -190,6 +190,9 @@ def _sockets(pid: int) -> set[str]:
     targets = []
     try:
         owner = os.stat(f"/proc/{pid}")
+    except OSError:
+        return set()
+    try:
         for name in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(FileNotFoundError):
                 targets.append(os.readlink(f"/proc/{pid}/fd/{name}"))
