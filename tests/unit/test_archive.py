@@ -332,6 +332,12 @@ def test_a_tar_archive_that_ends_in_a_zip_archive_is_still_a_tar_archive(tmp_pat
 # Names
 
 
+@pytest.mark.parametrize("name", ["BZh91AY", "PK\x03\x04", "\x1f\udc8b\x08", "(\udcb5/\udcfd"])
+def test_the_first_name_of_a_tar_archive_may_look_like_a_compressed_one(tmp_path: Path, folder: Path, name: str) -> None:
+    _archive.unpack(archive(tmp_path / "a", entry(name), mode="w"), str(folder), group=GROUP)
+    assert os.path.isfile(os.path.join(folder, name))
+
+
 @pytest.mark.parametrize("name", ["line\nbreak", "caf\udce9", "-rf", "*", "a b", "$(id)", "\\..\\..\\x"])
 def test_an_odd_name_is_unpacked_as_it_is(tmp_path: Path, folder: Path, name: str) -> None:
     _archive.unpack(archive(tmp_path / "a", entry(name), entry(f"folder {name}/file")), str(folder), group=GROUP)
