@@ -13,7 +13,7 @@ help:
 	@echo "make check      the fast part: linters, sanity, unit tests"
 	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
-	@echo "make bench-overlap  deploys forty releases in a row on every systemd, for half an hour; BENCH='--deploys 2 --start-up 2' for minutes"
+	@echo "make bench-overlap  deploys forty releases in a row on every systemd; BENCH='--suites bookworm' on one, BENCH='--deploys 2 --start-up 2' for minutes"
 	@echo "make clean      removes what the other targets have made"
 
 demo:

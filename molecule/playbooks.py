@@ -20,9 +20,9 @@ MISSING = object()
 
 
 def playbook(name: str, host: Host, variables: dict[str, t.Any], *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs setup, deploy and so on against one host; a variable that is MISSING is left out."""
+    """Runs setup, deploy and so on, or a playbook of a test's own, against one host; a variable that is MISSING is left out."""
     given = json.dumps({key: value for key, value in variables.items() if value is not MISSING})
-    command = ["ansible-playbook", f"holdfast.systemd.{name}", "--limit", host.backend.get_hostname(), "-e", given, *options]
+    command = ["ansible-playbook", name if "/" in name else f"holdfast.systemd.{name}", "--limit", host.backend.get_hostname(), "-e", given, *options]
     plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
     return subprocess.run(command, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
@@ -42,8 +42,8 @@ def module(name: str, host: Host, arguments: dict[str, t.Any], *options: str) ->
 
 def archive(name: str, **settings: str) -> str:
     """Packs a release of the demo app; the settings say how it behaves."""
-    path = SCRATCH / f"{name}.tar.gz"
-    # Tests of several hosts run at the same time, and what one of them sends must be whole.
+    # Tests of several hosts run at the same time, and what one of them sends must be whole and stay the same.
+    path = SCRATCH / ("-".join([name, *settings.values()]) + ".tar.gz")
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         packed = Path(folder, path.name)
         subprocess.run([ROOT / "tests/apps/pack", packed, *(f"{key}={value}" for key, value in settings.items())], check=True)

@@ -11,6 +11,8 @@ short_description: Writes environment variables as the text of an environment fi
 author: The holdfast.systemd developers (@holdfast)
 description:
   - The text is such that systemd's C(EnvironmentFile=) gives the process exactly these values, whatever characters they have.
+  - Fails for a value that cannot get there, which is one with a NUL byte or what is not valid text for systemd (such as U+FFFE), and one that is
+    longer than Linux passes to a process.
 options:
   _input:
     description: The variables, names to values. Booleans become C(true) and C(false); a null leaves a variable out.

@@ -88,12 +88,12 @@ def socket_units(entries: t.Any, app: str, user: str | None = None, group: str |
     seen = set()
     for entry in entries:
         options = _options(entry)
-        address, name = _address(options["listen"]), options["name"]
-        if address in seen:
+        address, name = _address(options["listen"]), options["name"] or next(iter(units), None)
+        # A port of TCP and the same port of UDP are two addresses; a path is one file.
+        what = (address, None if address.startswith("/") else options["type"])
+        if what in seen:
             raise AnsibleFilterError(f"app_listen: {address} is given twice")
-        seen.add(address)
-        if units and name is None and None not in units:
-            raise AnsibleFilterError(f"app_listen: {address} needs a name, because the first entry has one")
+        seen.add(what)
         unit = units.setdefault(name, {"name": f"{app}-{name}.socket" if units else f"{app}.socket", "sections": {"Unit": {}, "Socket": {}}})
         _add(unit["sections"]["Socket"], options, address, user, group)
     return list(units.values())
@@ -122,7 +122,8 @@ def _options(entry: t.Any) -> dict[str, t.Any]:
         raise AnsibleFilterError(f"app_listen: {entry!r} has the type {options['type']!r}; stream, datagram or sequential is expected")
     if options["name"] is not None and not NAME.match(str(options["name"])):
         raise AnsibleFilterError(f"app_listen: {options['name']!r} cannot be a name; use up to 31 letters, digits, '_' and '-', with a letter or digit first")
-    if options["mode"] is not None and not re.match(r"0?[0-7]{3}\Z", str(options["mode"])):
+    # Without quotes YAML has read it as octal already, and 432 says nothing of what was meant.
+    if options["mode"] is not None and not (isinstance(options["mode"], str) and re.match(r"0?[0-7]{3}\Z", options["mode"])):
         raise AnsibleFilterError(f"app_listen: {options['mode']!r} is not a mode; a quoted octal number such as '0660' is expected")
     return options
 

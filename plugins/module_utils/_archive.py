@@ -107,7 +107,7 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
         if error.errno in (None, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ):
             raise ArchiveError(f"it cannot be unpacked: {error}") from error
         raise
-    if unpacking.count == 0:
+    if not os.listdir(folder):
         raise ArchiveError("it is empty" + (f" below its {strip} leading folders" if strip else ""))
     unpacking.check_links()
     return unpacking.count
@@ -118,8 +118,14 @@ def unpack(archive: str, folder: str, *, group: int, strip: int = 0, max_size: i
 
 def _is_zip(archive: str) -> bool:
     # zipfile.is_zipfile looks at the end, where a tar archive may have a jar.
+    return _beginning(archive)[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _beginning(archive: str) -> bytes:
+    """The first bytes of an archive, by which its kind is known; none of a plain tar archive, which begins with a name of whatever letters."""
     with open(archive, "rb") as stream:
-        return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+        block = stream.read(tarfile.BLOCKSIZE)
+    return b"" if block[257:262] == b"ustar" else block
 
 
 def _tar_entries(archive: str) -> t.Iterator[Entry]:
@@ -152,8 +158,7 @@ def _zip_entries(archive: str) -> t.Iterator[Entry]:
 
 
 def _decompressed(archive: str) -> t.IO[bytes]:
-    with open(archive, "rb") as stream:
-        start = stream.read(6)
+    start = _beginning(archive)
     openers: dict[bytes, t.Callable[..., t.Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"\x28\xb5\x2f\xfd": _zstd}
     opener = next((opener for magic, opener in openers.items() if start.startswith(magic)), open)
     return t.cast("t.IO[bytes]", opener(archive, "rb"))

@@ -23,6 +23,11 @@ from urllib.parse import SplitResult, urlsplit
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account
 
 BODY_LIMIT = 1 << 20
+HIGHEST_PORT = 65535
+
+
+class CheckError(Exception):
+    """A health check that nobody could carry out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,30 @@ class Check:
     timeout: float = 5
     interval: float = 1
     retries: int = 30
+
+    @classmethod
+    def read(cls, options: t.Mapping[str, t.Any]) -> Check:
+        """The check that app_health_check describes, none for an empty one; raises CheckError, which names what is wrong."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if given and len([name for name in ("url", "tcp", "command") if given.get(name)]) != 1:
+            raise CheckError("give exactly one of url, tcp and command, which say what to look at")
+        if "unix_socket" in given and not given.get("url"):
+            raise CheckError("unix_socket needs a url, which says what to ask for there")
+        try:
+            _refuse_impossible(given)
+            numbers: dict[str, t.Callable[[t.Any], t.Any]] = {"timeout": float, "interval": float, "retries": int}
+            given.update({name: read(given[name]) for name, read in numbers.items() if name in given})
+            if "status" in given:
+                given["status"] = [int(status) for status in given["status"]]
+            if "header" in given:
+                # What comes from a template may be a number.
+                given["header"] = {str(name): str(value) for name, value in given["header"].items()}
+            check = cls(**given)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CheckError(str(error)) from error
+        if not (0 < check.timeout < threading.TIMEOUT_MAX and 0 <= check.interval < threading.TIMEOUT_MAX and check.retries >= 1):
+            raise CheckError("timeout must be above 0, interval not below 0 (both in seconds), and retries at least 1")
+        return check
 
     def about(self, release: str, *, written_for: str) -> Check:
         """The check of this release. What it expects may name the release that it was written for, or say `{release}`.
@@ -81,7 +110,7 @@ class Check:
                 body = b""
                 while len(body) < BODY_LIMIT and (block := response.read1(BODY_LIMIT - len(body))):
                     body += block
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             return f"{url} did not answer: {'timed out' if time.monotonic() > deadline else error or type(error).__name__}"
         finally:
             connection.close()
@@ -123,7 +152,7 @@ class Check:
         host, _colon, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=self.timeout).close()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return f"{address} did not accept a connection: {error}"
         return None
 
@@ -132,12 +161,31 @@ class Check:
             done = account.run(command, folder=folder, timeout=self.timeout)
         except subprocess.TimeoutExpired:
             return f"{command[0]} did not end within {self.timeout:g} s"
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return f"{command[0]} cannot be run: {error}"
         if done.returncode != 0:
             said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()
             return f"{command[0]} ended with status {done.returncode}: {said[-500:]}"
         return None
+
+
+def _refuse_impossible(given: t.Mapping[str, t.Any]) -> None:
+    """Raises CheckError or ValueError for a target or a pattern that cannot be meant."""
+    if "url" in given:
+        parts = urlsplit(given["url"])
+        if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[^!-~]", given["url"]):
+            raise CheckError(f"url must be an http or https URL, for instance http://127.0.0.1:4000/health, and not {given['url']!r}")
+        if parts.port == 0:  # a wrong one raises ValueError
+            raise CheckError(f"url: there is no port 0 in {given['url']!r}")
+    if "tcp" in given:
+        host, _colon, port = given["tcp"].rpartition(":")
+        if not host or not re.match(r"[0-9]{1,5}\Z", port) or not 0 < int(port) <= HIGHEST_PORT:
+            raise CheckError(f"tcp must be an address with a port, for instance 127.0.0.1:9000, and not {given['tcp']!r}")
+    if "body" in given:
+        try:
+            re.compile(given["body"])
+        except re.error as error:
+            raise CheckError(f"body: {given['body']!r} is no regular expression: {error}") from error
 
 
 @contextlib.contextmanager

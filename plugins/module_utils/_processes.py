@@ -22,6 +22,10 @@ import typing as t
 TIMED_OUT = 124
 # Where a command is looked for that root runs for somebody else.
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How the tables of the kernel say that a socket listens: one of TCP, one of UDP, and one at a path.
+TABLES = {"ListenStream": ("tcp", "0A"), "ListenDatagram": ("udp", "07")}
+ACCEPTS, DATAGRAM = "00010000", "0002"
+PORT = re.compile(r"(?:(?P<host>\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:.]+\]):)?(?P<port>\d{1,5})\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,18 +159,24 @@ def _arguments(pid: int) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """The process that listens on an address, and the service that it belongs to, if any."""
+    """The process that listens on an address, and the service that it belongs to, if any.
+
+    Only the service manager of a user can keep a service of that user from starting again.
+    """
 
     pid: int
     program: str
-    unit: str
+    unit: str = ""
+    user_unit: str = ""
 
     def __str__(self) -> str:
-        return f"PID {self.pid} ({self.program}{', ' + self.unit if self.unit else ''})"
+        unit = self.unit or self.user_unit
+        return f"PID {self.pid} ({self.program}{', ' + unit if unit else ''})"
 
     def end(self, *, timeout: float = 30) -> None:
         """Asks the process to end and waits for it; raises OSError if it does not."""
-        os.kill(self.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it may have gone with another
+            os.kill(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout
         while os.path.exists(f"/proc/{self.pid}"):
             if time.monotonic() > deadline:
@@ -174,24 +184,32 @@ class Holder:
             time.sleep(0.05)
 
 
-def holder(address: str) -> Holder | None:
-    """Who listens on an address, written as for ListenStream=: a port, address:port or a path."""
-    for inode, uid in _listening(address):
-        for pid in _processes_of(uid):
-            if inode in _sockets(pid, uid) and pid != 1:
-                return Holder(pid, _program(pid), _unit(pid))
-    return None
+def holders(directive: str, address: str) -> list[Holder]:
+    """Who listens on what a directive of a socket unit names: a port, address:port or a path. Of anything else nobody is known."""
+    found = {}
+    for inode, uid in _listening(directive, address):
+        pid = next((pid for pid in _processes(uid) if pid != 1 and inode in _sockets(pid)), None)
+        if pid:
+            found[pid] = Holder(pid, _program(pid), *_units(pid))
+    return list(found.values())
 
 
-def _listening(address: str) -> t.Iterator[tuple[str, int]]:
+def _listening(directive: str, address: str) -> t.Iterator[tuple[str, int]]:
     """The sockets that listen on an address, or on one that includes it: inode and owner of each."""
-    if address.startswith("/"):
-        with open("/proc/net/unix", encoding="utf-8", errors="replace") as stream:
-            fields = [line.split() for line in stream]
-        yield from ((words[6], os.lstat(address).st_uid) for words in fields if words[-1] == address and words[3] == "00010000" and os.path.exists(address))
+    if address.startswith("/") and directive in ("ListenStream", "ListenDatagram", "ListenSequentialPacket") and os.path.exists(address):
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as stream:
+            rows = [line.rstrip("\n").split(maxsplit=7) for line in stream]
+        # A path is one file, of whichever kind; the connections that a server has accepted bear its name too.
+        yield from ((row[6], os.lstat(address).st_uid) for row in rows if row[7:] == [address] and (row[3] == ACCEPTS or row[4] == DATAGRAM))
+    found = PORT.match(address)
+    if not found or directive not in TABLES:
         return
-    host, _colon, port = address.rpartition(":")
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    try:
+        wanted, port = ipaddress.ip_address((found["host"] or "::").strip("[]")), int(found["port"])
+    except ValueError:  # 1.2.3.444
+        return
+    kind, listens = TABLES[directive]
+    for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
         try:
             with open(table, encoding="ascii") as stream:
                 rows = [line.split() for line in stream][1:]
@@ -199,41 +217,44 @@ def _listening(address: str) -> t.Iterator[tuple[str, int]]:
             continue
         for row in rows:
             local, state, uid, inode = row[1], row[3], row[7], row[9]
-            if state == "0A" and int(local.rpartition(":")[2], 16) == int(port) and _overlaps(host.strip("[]"), local.rpartition(":")[0]):
+            if state == listens and int(local.rpartition(":")[2], 16) == port and overlaps(wanted, local.rpartition(":")[0]):
                 yield inode, int(uid)
 
 
-def _overlaps(host: str, local: str) -> bool:
+def overlaps(wanted: ipaddress.IPv4Address | ipaddress.IPv6Address, local: str) -> bool:
     """Whether an address to listen on conflicts with one that the kernel lists in hexadecimal."""
     words = [struct.pack("=I", int(local[start : start + 8], 16)) for start in range(0, len(local), 8)]
     bound = ipaddress.ip_address(b"".join(words))
-    wanted = ipaddress.ip_address(host) if host else None
-    if wanted is None or wanted.is_unspecified or bound.is_unspecified:
+    bound, wanted = (getattr(address, "ipv4_mapped", None) or address for address in (bound, wanted))
+    if ipaddress.ip_address("::") in (bound, wanted):  # which takes IPv4 too
         return True
-    mapped = getattr(bound, "ipv4_mapped", None)
-    return wanted in (bound, mapped)
+    return bound.version == wanted.version and (bound == wanted or bound.is_unspecified or wanted.is_unspecified)
 
 
-def _processes_of(uid: int) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:
-                found.append(int(name))
-        except FileNotFoundError:
-            continue
-    return found
+def _processes(uid: int) -> list[int]:
+    """All processes, those of a user first: a server may have bound as root and be somebody else since."""
+    owners = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(FileNotFoundError):
+            owners[int(name)] = os.stat(f"/proc/{name}").st_uid
+    return sorted(owners, key=lambda pid: (owners[pid] != uid, pid))
 
 
-def _sockets(pid: int, uid: int) -> set[str]:
+def _sockets(pid: int) -> set[str]:
+    targets = []
     try:
-        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        owner = os.stat(f"/proc/{pid}")
+    except OSError:
+        return set()
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                targets.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     except PermissionError:
         # As for places(): the owner may look where root without CAP_SYS_PTRACE may not.
         command = ["find", f"/proc/{pid}/fd", "-printf", "%l\n"]
-        gid = os.stat(f"/proc/{pid}").st_gid
         targets = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, user=uid, group=gid, extra_groups=[]
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, user=owner.st_uid, group=owner.st_gid, extra_groups=[]
         ).stdout.splitlines()
     except OSError:
         return set()
@@ -245,7 +266,17 @@ def _program(pid: int) -> str:
         return stream.read().strip()
 
 
-def _unit(pid: int) -> str:
+def _units(pid: int) -> tuple[str, str]:
     with open(f"/proc/{pid}/cgroup", encoding="utf-8") as stream:
-        found = re.findall(r"/([^/\n]+\.service)(?:/[^\n]*)?$", stream.read(), re.MULTILINE)
-    return found[-1] if found else ""
+        return units_of(stream.read())
+
+
+def units_of(cgroup: str) -> tuple[str, str]:
+    """The service of a process by its control groups: that of the system, or else that of a user."""
+    for line in reversed(cgroup.splitlines()):  # the last ones are systemd's own
+        services = re.findall(r"/([^/]+\.service)(?=/|$)", line)
+        if services and re.match(r"user@\d+\.service", services[0]):
+            return "", f"{services[1]} of {services[0]}" if len(services) > 1 else ""
+        if services:
+            return services[0], ""
+    return "", ""

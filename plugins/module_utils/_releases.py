@@ -79,7 +79,7 @@ class Releases:
     """The releases of one app, kept below its folder (for instance /srv/shop)."""
 
     def __init__(self, folder: str) -> None:
-        self.folder = folder
+        self.folder = folder = os.path.normpath(folder)
         self.releases = os.path.join(folder, "releases")
         self.shared = os.path.join(folder, "shared")
         self.current_link = os.path.join(folder, "current")
@@ -248,8 +248,10 @@ class Releases:
         """Holds the app's one lock; raises LockedError after `timeout` seconds, saying who has it."""
         with self.acting_as_owner():
             os.makedirs(self._deploy, mode=0o755, exist_ok=True)
-            handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            handle = os.open(os.path.join(self._deploy, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            # Who may read it may hold it, and nobody could deploy any more.
+            os.fchmod(handle, 0o600)
             self._acquire(handle, timeout)
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"release {release} by {who} (PID {os.getpid()}) since {now()}".encode(), 0)

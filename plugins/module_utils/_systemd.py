@@ -114,7 +114,8 @@ class Systemd:
             return self._ask("run", unit, commands.release, commands.timeout, commands.variable, data=json.dumps(list(commands.commands)))
         text = commands.unit(self.text(commands.service))
         os.makedirs(RUNTIME_UNIT_FOLDER, mode=0o755, exist_ok=True)
-        _files.write_atomically(os.path.join(RUNTIME_UNIT_FOLDER, unit), text)
+        # It says what the unit of the app says, with the secrets of its drop-ins.
+        _files.write_atomically(os.path.join(RUNTIME_UNIT_FOLDER, unit), text, mode=0o600)
         try:
             self._systemctl("start", "--", unit)
         finally:

@@ -24,6 +24,12 @@ LONGEST_LINE = 1024 * 1024 - 1
 # What systemd does not take for text (utf8_is_valid): surrogates and Unicode's non-characters.
 NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)) + "]")
 MASK = "********"
+# A directive whose value may be secret, with the lines and comments that continue it, and such a value as render() writes it.
+SECRET = re.compile(r"^[ \t]*(?P<key>Environment|SetCredential)[ \t]*=(?P<value>(?:.*\\\n(?:[ \t]*[#;].*\n)*)*.*)$", re.MULTILINE)
+OWN_FORM = {
+    "Environment": re.compile(r'(?P<start>"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?:[^"\\\n]|\\.)*(?P<end>")\Z'),
+    "SetCredential": re.compile(r"(?P<start>[^:\s]+:)(?P<name>)[^\n]*(?P<end>)\Z"),
+}
 
 Sections = t.Mapping[str, t.Optional[t.Mapping[str, t.Any]]]
 
@@ -39,8 +45,8 @@ def render(sections: Sections, *, replace: bool = False) -> str:
     out, and booleans are yes and no. Environment may be a dictionary. A command may be a list of its arguments, or a
     list of commands, which begins with a list or with the empty string that resets.
 
-    With `replace`, every directive whose value is a list or a dictionary begins with its reset. Raises UnitFileError
-    for what cannot stand in a unit file.
+    With `replace`, every directive whose value is a list or a dictionary begins with its reset, and so does a command
+    or Environment as text. Raises UnitFileError for what cannot stand in a unit file.
     """
     blocks = []
     for section, directives in sections.items():
@@ -64,7 +70,9 @@ def _values(where: str, key: str, value: t.Any, replace: bool) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, (list, tuple, t.Mapping)):
-        return [_line(where, _scalar(where, value))]
+        # That these are lists is known, whichever way one is given.
+        reset = [""] if replace and value != "" and (key == "Environment" or COMMAND.match(key)) else []
+        return [*reset, _line(where, _scalar(where, value))]
     if isinstance(value, t.Mapping):
         if key != "Environment":
             raise UnitFileError(f"{where} must not be a dictionary; only Environment may be one")
@@ -73,7 +81,8 @@ def _values(where: str, key: str, value: t.Any, replace: bool) -> list[str]:
         found = _commands(where, value)
     else:
         found = [_scalar(where, item) for item in value]
-    if not found or (replace and found[0] != ""):
+    # A null leaves out its own variable, and a reset would take those of the unit with it.
+    if not value or (replace and found[:1] != [""]):
         found.insert(0, "")
     return [_line(where, text) for text in found]
 
@@ -155,10 +164,14 @@ def masked(text: str, *, variables: t.Collection[str] | None) -> str:
     """The text of a unit file for showing: without the values of credentials and of these variables (None for all)."""
 
     def mask(found: re.Match[str]) -> str:
-        return found[0] if variables is not None and found["name"] not in variables else found["start"] + MASK + '"'
+        own = OWN_FORM[found["key"]].match(found["value"])
+        # Of a line in another form nobody knows which variables it has.
+        is_shown = found["key"] == "Environment" and variables is not None and (own["name"] not in variables if own else not variables)
+        if is_shown or not found["value"].strip():
+            return found[0]
+        return f"{found['key']}={own['start'] if own else ''}{MASK}{own['end'] if own else ''}"
 
-    text = re.sub(r"^(?P<start>SetCredential=[^:\n]*:).*$", rf"\g<start>{MASK}", text, flags=re.MULTILINE)
-    return re.sub(r'^(?P<start>Environment="(?P<name>[^=\n]*)=).*$', mask, text, flags=re.MULTILINE)
+    return SECRET.sub(mask, text)
 
 
 def parse(text: str) -> dict[str, dict[str, list[str]]]:
@@ -200,5 +213,9 @@ def environment_file(variables: t.Mapping[str, t.Any]) -> str:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if "\0" in text:
             raise UnitFileError(f"{name} has a NUL byte, which no environment variable can have")
+        if NO_TEXT.search(text):
+            raise UnitFileError(f"{name} has a character that is not valid text for systemd, which would not read the file")
+        if len(name) + 1 + len(text.encode()) > LONGEST_WORD:
+            raise UnitFileError(f"{name} is longer than the {LONGEST_WORD} bytes that Linux passes to a process")
         lines.append(f'{name}="' + re.sub(r'(["\\$`])', r"\\\1", text) + '"\n')
     return "".join(lines)

@@ -181,7 +181,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets, _unit_file
 from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
-from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
+from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check, CheckError
 from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import lacking, way_in
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import command_line, memory
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases, now
@@ -209,8 +209,7 @@ class Switch:
         self.releases = Releases(parameters["path"])
         self.systemd = Systemd(module.run_command, way_in(parameters["service"]))
         self.strategy: str = parameters["strategy"]
-        options = {name: value for name, value in (parameters["health_check"] or {}).items() if value is not None}
-        self.check = Check(**options)
+        self.check = Check.read(parameters["health_check"] or {})
         self.service = Service(
             self.systemd,
             self.releases,
@@ -233,6 +232,7 @@ class Switch:
         self.systemd.refuse_without_rights()
         with self.releases.lock(self._release() or "(the one before)", who=self.who, timeout=self.options["lock_timeout"]):
             release = self._release()
+            self._reopen()
             self._refuse_unfit(release)
             righted = self._put_right()
             if righted and self.action == "rollback" == righted["action"] and not self.options["release"] and righted["result"] == "ok":
@@ -325,8 +325,9 @@ class Switch:
             for step in way.forward:
                 begun.append(step)
                 self._do(step)
-        except (Unhealthy, SystemdError, ReleaseError, OSError) as error:
-            reason = str(error)
+        except Exception as error:
+            # Whatever it was: what is half-way must not stay there.
+            reason = str(error) or type(error).__name__
             journal = self.systemd.journal(self.service.service, *self._stand_in_units(), since=started)
             back = way.undo(begun)
             # From here on the release is known to be bad, whatever a later run may see of it.
@@ -399,7 +400,7 @@ class Switch:
                     # Without a stand-in the way back is slower, and still the way back.
                     if step.verb != "stand-in":
                         raise
-        except (Unhealthy, SystemdError, OSError) as error:
+        except Exception as error:
             return f"Going back failed too: {error}.", False
         if not any(step.verb in (*TOUCHES, "stop") for step in steps):
             return "What was live before is live still, and was not touched.", True
@@ -440,6 +441,11 @@ class Switch:
         record = {**pending, "duration": None, "result": result, "reason": reason}
         self._record(record)
         return record
+
+    def _reopen(self) -> None:
+        """Opens the ports that a run had closed on its way back from a first deploy, and died before it opened them again."""
+        if self.service.sockets and self.releases.pending() and self.releases.current() is None:
+            self.systemd.start(*self.service.sockets)
 
     def _way_home(self, origin: str | None, current: str | None) -> list[Step]:
         """The way to the release that was live when the dead run began, without a restart where it still runs."""
@@ -503,6 +509,9 @@ class Switch:
         if self.action == "restart" and current is None:
             return self._result(None, None, None)
         release = self._release()
+        # What is staged in the same run is not there in check mode, nor are the units that a restart is for.
+        if self.action == "rollback" or (self.action == "deploy" and self._is_staged(release)):
+            self._refuse_unfit(release)
         return self._result(release, current, self._plan(release))
 
     def _result(self, release: str | None, current: str | None, way: Plan | None) -> dict[str, t.Any]:
@@ -547,10 +556,14 @@ def main() -> t.NoReturn:
     )
     if not (module.params["release"] or module.params["restart"] or module.params["rollback"]):
         module.fail_json(msg="release is required, unless restart or rollback says which release is meant")
+    if min(module.params["settle"], module.params["lock_timeout"]) < 0:
+        module.fail_json(msg="app_settle_seconds, app_lock_timeout: a time cannot be negative")
     try:
         result = Switch(module).run()
     except Failed as error:
         module.fail_json(msg=str(error), **error.details)
+    except CheckError as error:
+        module.fail_json(msg=f"app_health_check: {error}")
     except (ReleaseError, SystemdError) as error:
         module.fail_json(msg=str(error))
     except PermissionError as error:

@@ -44,7 +44,9 @@ options:
     description: Write a drop-in of this name for the unit, for instance V(10-limits), instead of the unit's own file.
     type: str
   replace:
-    description: Begin every directive whose value is a list or a dictionary with its reset, so that a drop-in replaces what the unit has.
+    description:
+      - Begin every directive whose value is a list or a dictionary with its reset, so that a drop-in replaces what the unit has.
+      - A command, and C(Environment), begins with its reset as text too.
     type: bool
     default: false
   state:
@@ -111,6 +113,7 @@ options:
         limits) is not such a change.
       - V(refuse) fails before anything is written. V(restart) stops the service, restarts the socket and starts the
         service, and tells in RV(gap_seconds) how long the port was closed.
+      - To remove an active socket unit whose service is one of the O(units) that stay is such a change too.
     type: str
     choices: [refuse, restart]
     default: refuse
@@ -119,7 +122,7 @@ options:
       - What to do when another process holds an address that a socket unit is to listen on, as an app does that used to bind
         its own port. V(false) fails before anything is written, and names the process.
       - V(true) stops it (the unit that it belongs to, which also is disabled, or else the process), starts the socket unit, and tells in
-        RV(gap_seconds) how long the port was closed.
+        RV(gap_seconds) how long the port was closed. A service of a user, which that user's own systemd runs, is never stopped.
     type: bool
     default: false
 """
@@ -321,10 +324,10 @@ class UnitFile:
         before, after = (_unit_file.parse(text or "").get("Socket", {}) for text in (self.found, self.wanted))
         return any(before.get(key) != after.get(key) for key in {*before, *after} if not APPLIES_IN_PLACE.match(key))
 
-    def listens_on(self) -> list[str]:
-        """The addresses of a socket unit."""
+    def listens_on(self) -> list[tuple[str, str]]:
+        """The addresses of a socket unit, each after its directive."""
         sockets = _unit_file.parse(self.wanted or "").get("Socket", {})
-        return [address for key, addresses in sockets.items() if key.startswith("Listen") for address in addresses if address]
+        return [(key, address) for key, addresses in sockets.items() if key.startswith("Listen") for address in addresses if address]
 
     def install(self) -> None:
         folder = os.path.dirname(self.path)
@@ -425,7 +428,9 @@ def _with_secrets(sections: dict[str, t.Any], secrets: dict[str, dict[str, t.Any
             raise Refused("sections: Environment must be a dictionary where secrets.environment joins it")
         service["Environment"] = {**given, **environment}
     if credentials:
-        service["SetCredential"] = [_unit_file.credential(name, str(value)) for name, value in credentials.items()]
+        given = service.get("SetCredential")
+        given = [] if given is None else given if given and isinstance(given, list) else [given or ""]
+        service["SetCredential"] = given + [_unit_file.credential(name, str(value)) for name, value in credentials.items()]
     return {**sections, "Service": service}
 
 
@@ -488,6 +493,8 @@ class Units:
         """The active socket units that a change would leave without their socket."""
         if not self.running:
             return []
+        if not self.restart_sockets:
+            self._refuse_to_close(changed)
         affected = [file for file in changed if file.name.endswith(".socket") and not file.is_removal and file.needs_new_socket()]
         active = list(dict.fromkeys(file.name for file in affected if "@." not in file.name and self.systemd.is_active(file.name)))
         if active and not self.restart_sockets:
@@ -499,22 +506,32 @@ class Units:
             )
         return active
 
-    def _holders(self) -> dict[str, _processes.Holder]:
-        """Who holds an address of a socket unit that is not up yet, by socket unit."""
+    def _refuse_to_close(self, changed: t.Sequence[UnitFile]) -> None:
+        stays = {file.name for file in self.files if not file.is_removal}
+        for file in changed:
+            if file.is_removal and file.name.endswith(".socket") and "@." not in file.name and self.systemd.is_active(file.name):
+                known = self.systemd.show(file.name, "Listen", "Triggers")
+                if stays.intersection(known.get("Triggers", "").split()):
+                    raise Refused(
+                        f"app_listen: {file.name} is active and holds {known.get('Listen', '')}; it is no longer in the list, so its port would be "
+                        "closed for good. With app_socket_change: restart that is done"
+                    )
+
+    def _holders(self) -> dict[str, list[_processes.Holder]]:
+        """Who holds the addresses of a socket unit that is not up yet, by socket unit."""
         if not self.running:
             return {}
-        holders = {}
+        holders: dict[str, list[_processes.Holder]] = {}
         for file in self.files:
             if file.name.endswith(".socket") and file.wanted and not file.is_dropin and "@." not in file.name and not self.systemd.is_active(file.name):
-                for address in file.listens_on():
-                    holder = _processes.holder(address)
-                    if holder and not self.takeover:
-                        raise Refused(
-                            f"app_listen: {address} is already held by {holder}; stop it, or set app_takeover: true, which stops it and starts "
-                            f"{file.name} in one step"
-                        )
-                    if holder:
-                        holders[file.name] = holder
+                for directive, address in file.listens_on():
+                    for holder in _processes.holders(directive, address):
+                        held = f"app_listen: {address} is already held by {holder}"
+                        if holder.user_unit:
+                            raise Refused(f"{held}; that user's own systemd would start it again, so stop it there, and disable it")
+                        if not self.takeover:
+                            raise Refused(f"{held}; stop it, or set app_takeover: true, which stops it and starts {file.name} in one step")
+                        holders.setdefault(file.name, []).append(holder)
         return holders
 
     def _install(self, changed: t.Sequence[UnitFile]) -> None:
@@ -545,8 +562,9 @@ class Units:
                     self.systemd.disable(*installed)
                 self.systemd.forget_failures(*known)
 
-    def _reopen(self, changed: t.Sequence[UnitFile], sockets: t.Sequence[str], holders: t.Mapping[str, _processes.Holder]) -> float:
+    def _reopen(self, changed: t.Sequence[UnitFile], sockets: t.Sequence[str], holders: t.Mapping[str, t.Sequence[_processes.Holder]]) -> float:
         """Installs files, with the ports closed for as short a time as it takes; returns that time in seconds."""
+        others = list({holder.unit or holder.pid: holder for found in holders.values() for holder in found}.values())
         services = [service for socket in sockets for service in self.systemd.show(socket, "Triggers").get("Triggers", "").split()]
         services = [service for service in dict.fromkeys(services) if self.systemd.is_active(service)]
         if services:
@@ -555,7 +573,7 @@ class Units:
         try:
             if sockets:
                 self.systemd.stop(*sockets)
-            for holder in dict.fromkeys(holders.values()):
+            for holder in others:
                 self._stop_holder(holder)
             for file in changed:
                 file.install()
@@ -565,12 +583,12 @@ class Units:
             for file in changed:
                 file.put_back()
             self.systemd.daemon_reload()
-            stopped = [*sockets, *services, *(holder.unit for holder in holders.values() if holder.unit)]
+            stopped = [*sockets, *services, *(holder.unit for holder in others if holder.unit)]
             if stopped:
                 self.systemd.start(*stopped)
             raise Refused(f"the new sockets could not be opened, and the units are as before: {error}") from error
         gap = time.monotonic() - closed
-        self._retire({holder.unit for holder in holders.values()} - {file.name for file in self.files})
+        self._retire([holder.unit for holder in others if holder.unit not in {file.name for file in self.files}])
         if services:
             self.systemd.start(*services)
         return round(gap, 3)

@@ -182,9 +182,10 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, folder: Path, content: by
         _archive.unpack(str(tmp_path / "a"), str(folder), group=GROUP)
 
 
-def test_an_archive_without_entries_is_refused(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("entries", [[], [entry("./", tarfile.DIRTYPE)], [entry("shop/..", tarfile.DIRTYPE), entry("./.")]])
+def test_an_archive_without_entries_is_refused(tmp_path: Path, folder: Path, entries: list[tarfile.TarInfo]) -> None:
     with pytest.raises(_archive.ArchiveError, match="empty"):
-        _archive.unpack(archive(tmp_path / "a"), str(folder), group=GROUP)
+        _archive.unpack(archive(tmp_path / "a", *entries), str(folder), group=GROUP)
 
 
 # Damage
@@ -331,13 +332,18 @@ def test_a_tar_archive_that_ends_in_a_zip_archive_is_still_a_tar_archive(tmp_pat
 # Names
 
 
+@pytest.mark.parametrize("name", ["BZh91AY", "PK\x03\x04", "\x1f\udc8b\x08", "(\udcb5/\udcfd"])
+def test_the_first_name_of_a_tar_archive_may_look_like_a_compressed_one(tmp_path: Path, folder: Path, name: str) -> None:
+    _archive.unpack(archive(tmp_path / "a", entry(name), mode="w"), str(folder), group=GROUP)
+    assert os.path.isfile(os.path.join(folder, name))
+
+
 @pytest.mark.parametrize("name", ["line\nbreak", "caf\udce9", "-rf", "*", "a b", "$(id)", "\\..\\..\\x"])
 def test_an_odd_name_is_unpacked_as_it_is(tmp_path: Path, folder: Path, name: str) -> None:
     _archive.unpack(archive(tmp_path / "a", entry(name), entry(f"folder {name}/file")), str(folder), group=GROUP)
     assert sorted(os.listdir(folder)) == sorted([name, f"folder {name}"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("./a\\\n\udce9"), min_size=1), min_size=1, max_size=3), st.sampled_from(["tar", "zip"]), st.integers(0, 2))
 def test_no_name_whatsoever_leads_outside(names: list[str], kind: str, strip: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -565,7 +571,7 @@ def grow(folder: Path, tree: dict[str, t.Any]) -> None:
             (folder / name).chmod(below[1])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(NAMES.filter(lambda name: name not in (".", "..")), TREES, min_size=1, max_size=4))
 def test_what_is_packed_is_unpacked_the_same(tree: dict[str, t.Any]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

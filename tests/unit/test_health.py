@@ -20,7 +20,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
+from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check, CheckError
 from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, places
 
 
@@ -282,3 +282,43 @@ def test_the_release_that_is_gone_back_to_is_not_asked_for_the_name_of_the_one_t
 def test_all_else_of_a_check_stays_as_it_is() -> None:
     check = Check(url="http://127.0.0.1:2/2", status=[2], timeout=2, interval=2, retries=2)
     assert check.about("1", written_for="2") == check
+
+
+URL = "http://127.0.0.1:1/"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"timeout": 5}, "exactly one of url, tcp and command"),
+        ({"url": URL, "tcp": "a:1"}, "exactly one of url, tcp and command"),
+        ({"tcp": ""}, "exactly one"),
+        ({"command": []}, "exactly one"),
+        ({"tcp": "a:1", "unix_socket": "/run/x"}, "unix_socket needs a url"),
+        *(({"url": url}, "url must be an http or https URL") for url in ("/health", "ftp://a/", "http://", "http://a/b c", "http://a/ü")),
+        *(({"url": url}, ".") for url in ("http://a:0/", "http://a:port/", "http://a:99999/", "http://[::1/", 5)),
+        *(({"tcp": address}, "tcp must be an address with a port") for address in ("localhost", "a:http", "a:0", "a:65536", ":80", "a:²")),
+        ({"url": URL, "body": "("}, "body: '\\(' is no regular expression"),
+        ({"url": URL, "status": ["fine"]}, "fine"),
+        ({"url": URL, "header": "X-Release"}, "."),
+        *(({"url": URL, name: -1}, "timeout must be above 0") for name in ("timeout", "interval", "retries")),
+        *(({"url": URL, name: 0}, "timeout must be above 0") for name in ("timeout", "retries")),
+        ({"url": URL, "timeout": float("nan")}, "timeout must be above 0"),
+        ({"url": URL, "timeout": "soon"}, "soon"),
+        ({"url": URL, "retry": 3}, "retry"),
+    ],
+)
+def test_a_check_that_nobody_could_carry_out_is_refused_beforehand(options: dict[str, t.Any], complaint: str) -> None:
+    with pytest.raises(CheckError, match=complaint):
+        Check.read(options)
+
+
+def test_a_check_is_read_from_what_templates_make_of_it() -> None:
+    read = Check.read({"url": URL, "tcp": None, "header": {"X-Release": 20261121}, "status": ["200", 204], "timeout": "1.5", "retries": "3", "interval": 0})
+    assert read == Check(url=URL, header={"X-Release": "20261121"}, status=[200, 204], timeout=1.5, retries=3, interval=0)
+    assert Check.read({}) == Check()
+
+
+@pytest.mark.parametrize("options", [{"url": "http://a..b/"}, {"tcp": "a..b:80"}, {"command": ["a\0b"]}])
+def test_a_name_that_cannot_be_looked_up_is_an_answer_too(options: dict[str, t.Any]) -> None:
+    assert re.search("did not answer|did not accept|cannot be run", str(Check.read(options).probe(folder="/", account=Account())))

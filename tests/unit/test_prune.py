@@ -174,7 +174,7 @@ SWITCHES = st.lists(
 DAYS = st.sampled_from([0.0, 0.5, 3.0, 50.0])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     ages=st.dictionaries(st.sampled_from(RELEASES), st.sampled_from([0.5, 2.0, 100.0])),
     switches=SWITCHES,

@@ -25,6 +25,8 @@ OWNER = {"SocketUser": "me", "SocketGroup": "us", "SocketMode": "0660"}
         (4000, {"shop.socket": {"ListenStream": ["4000"]}}),
         (["[::1]:65535", "/run/shop.sock"], {"shop.socket": {"ListenStream": ["[::1]:65535", "/run/shop.sock"], **OWNER}}),
         ([{"listen": 1, "type": "datagram"}, "2"], {"shop.socket": {"ListenDatagram": ["1"], "ListenStream": ["2"]}}),
+        ([53, {"listen": 53, "type": "datagram"}], {"shop.socket": {"ListenStream": ["53"], "ListenDatagram": ["53"]}}),
+        ([{"listen": 1, "name": "web"}, 2], {"shop.socket": {"ListenStream": ["1", "2"], "FileDescriptorName": "web"}}),
         (
             [{"listen": "/run/a", "type": "sequential", "name": "web", "user": "www", "mode": "0600"}],
             {"shop.socket": {"ListenSequentialPacket": ["/run/a"], "FileDescriptorName": "web", **OWNER, "SocketUser": "www", "SocketMode": "0600"}},
@@ -55,7 +57,7 @@ def test_addresses_become_socket_units(entries: t.Any, units: dict[str, t.Any]) 
         *["70000", 0, -1, 65536, "127.0.0.1", "127.0.0.1:", ":80", "", " 80", "80 ", "80\nUser=root", "²", True, None, 1.5],
         *["notanip:80", "256.1.1.1:80", "127.1:80", "::1:80", "[::1]", "[127.0.0.1]:80", "relative/path", "/run/a b", "/run/" + "a" * 103],
         *[["80"], {"port": 80}, {"listen": 80, "typ": "stream"}, {"listen": 80, "type": "raw"}, {"listen": 80, "mode": "0600"}],
-        *[{"listen": 80, "name": "a.b"}, {"listen": "/a", "mode": "rw"}],
+        *[{"listen": 80, "name": "a.b"}, {"listen": "/a", "mode": "rw"}, {"listen": "/a", "mode": 0o660}, {"listen": "/a", "mode": 660}],
     ],
 )
 def test_what_is_no_address_is_refused_by_its_variable(entry: t.Any) -> None:
@@ -66,7 +68,7 @@ def test_what_is_no_address_is_refused_by_its_variable(entry: t.Any) -> None:
 OWN = {"listen": "/a", "mode": "0600"}
 
 
-@pytest.mark.parametrize("entries", [[], None, {"listen": 80}, ["80", "80"], [{"listen": 1, "name": "a"}, 2], ["/b", OWN]])
+@pytest.mark.parametrize("entries", [[], None, {"listen": 80}, ["80", "80"], ["/a", {"listen": "/a", "type": "datagram"}], ["/b", OWN]])
 def test_a_list_that_cannot_be_socket_units_is_refused(entries: t.Any) -> None:
     with pytest.raises(AnsibleFilterError, match="app_listen"):
         sockets(entries)

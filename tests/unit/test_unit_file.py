@@ -75,16 +75,54 @@ def test_a_masked_variable_keeps_its_name_and_loses_its_value() -> None:
     assert _unit_file.masked(text, variables=None) == shown.replace("4000", "********")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Environment=TOKEN=hidden", "Environment=********"),
+        ("Environment='TOKEN=hidden'", "Environment=********"),
+        ('Environment="A=1" "TOKEN=hidden"', "Environment=********"),
+        (' Environment = "TOKEN=hidden"', "Environment=********"),
+        ("Environment=A=1 \\\n# a comment\n  TOKEN=hidden\nNice=1", "Environment=********\nNice=1"),
+        ('Environment=" TOKEN=hidden"', "Environment=********"),
+        ("Environment=", "Environment="),
+        ("SetCredential = key:hidden", "SetCredential=********"),
+        ("SetCredential=key:hid\\\nhidden", "SetCredential=********"),
+        ("# Environment and\nNice=1", "# Environment and\nNice=1"),
+    ],
+)
+def test_a_secret_is_masked_however_somebody_else_has_written_it(text: str, shown: str) -> None:
+    assert _unit_file.masked(text, variables=["TOKEN"]) == _unit_file.masked(text, variables=None) == shown
+
+
+def test_variables_that_are_no_secret_are_shown_however_they_are_written() -> None:
+    text = 'Environment=A=1\nEnvironment="B=2" C=3\n'
+    assert _unit_file.masked(text, variables=[]) == text
+
+
 def test_a_credential_is_written_so_that_nothing_of_it_is_read_otherwise() -> None:
     assert _unit_file.credential("key", "a %$\n\u00e9") == r"key:a\x20\x25\x24\x0a\xc3\xa9"
 
 
-def test_replace_resets_what_is_a_list_and_nothing_else() -> None:
-    sections = {"Service": {"ExecStart": ["/bin/x"], "Environment": {"A": "1"}, "After": ["a", "b"], "Nice": 5, "Group": ["", "c"]}}
+def test_replace_resets_what_is_a_list_or_a_command_and_nothing_else() -> None:
+    sections = {"Service": {"ExecStart": ["/bin/x"], "Environment": {"A": "1"}, "After": ["a", "b"], "Nice": 5, "Group": ["", "c"], "ExecStop": "/bin/y"}}
     assert _unit_file.render(sections, replace=True).splitlines()[1:] == [
         *["ExecStart=", 'ExecStart="/bin/x"', "Environment=", 'Environment="A=1"', "After=", "After=a", "After=b"],
-        *["Nice=5", "Group=", "Group=c"],
+        *["Nice=5", "Group=", "Group=c", "ExecStop=", "ExecStop=/bin/y"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "replace", "lines"),
+    [
+        ({}, False, ["Environment="]),
+        ({"A": None}, False, []),
+        ({"A": None}, True, ["Environment="]),
+        ({"A": None, "B": 1}, False, ['Environment="B=1"']),
+        ("B=1", True, ["Environment=", "Environment=B=1"]),
+    ],
+)
+def test_a_variable_that_is_null_resets_none_of_the_others(value: object, replace: bool, lines: list[str]) -> None:
+    assert _unit_file.render({"Service": {"Environment": value}}, replace=replace).splitlines()[1:] == lines
 
 
 def test_sections_and_directives_keep_their_order() -> None:
@@ -148,7 +186,7 @@ def test_comments_and_continued_lines_are_read_as_systemd_does() -> None:
     [
         ("plain", 'A="plain"\n'),
         ('say "$HOME" `now` \\', 'A="say \\"\\$HOME\\" \\`now\\` \\\\"\n'),
-        ("two\nlines", 'A="two\nlines"\n'),
+        ("two\r\nlines\x01", 'A="two\r\nlines\x01"\n'),
         (True, 'A="true"\n'),
         (5, 'A="5"\n'),
         (None, ""),
@@ -158,7 +196,13 @@ def test_an_environment_file_quotes_what_systemd_would_change(value: object, tex
     assert _unit_file.environment_file({"A": value}) == text
 
 
-@pytest.mark.parametrize(("name", "value"), [("1A", "secret"), ("A B", "secret"), ("A", "secret\0"), ("A", ["secret"])])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("1A", "secret"), ("A B", "secret"), ("A", "secret\0"), ("A", ["secret"]), ("A", "secret\ufffe"), ("A", "secret\ud800")],
+        ("A", "secret" * 22_000),
+    ],
+)
 def test_an_error_about_the_environment_never_shows_a_value(name: str, value: object) -> None:
     with pytest.raises(_unit_file.UnitFileError) as error:
         _unit_file.environment_file({name: value})

@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "pid_file": ({"app_pid_file": "/run/shop.pid"}, "app_pid_file: systemd looks at it only with app_service_type forking"),
     "socket_in_the_runtime_directory": (
         {"app_runtime_directory": "shop", "app_listen": ["/run/shop/web.sock"]},
-        "app_listen: a socket below /run/shop would be removed",
+        "app_listen: /run/shop/web.sock would be removed",
     ),
     **{
         f"a_user_that_is_root_{number}": ({"app_deploy_user": "deployer", **given}, "whoever deploys an app that runs as root is root")

@@ -37,9 +37,9 @@ def report(host: Host, reports: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]
 
 def test_it_was_killed_often(report: dict[str, t.Any]) -> None:
     assert len(report["killed"]) == 7
-    # Some instants come when the switch has just ended.
-    assert sum(report["killed"].values()) >= 50
-    assert all(died >= INSTANTS / 3 for died in report["killed"].values())
+    # Now and then a switch has ended before each of its instants.
+    assert sum(report["killed"].values()) >= 65
+    assert all(died >= INSTANTS - 2 for died in report["killed"].values())
 
 
 def test_somebody_served_and_the_next_run_put_everything_right(report: dict[str, t.Any]) -> None:

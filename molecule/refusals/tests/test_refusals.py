@@ -39,6 +39,8 @@ SETUP = {
     "an unknown service type": ({"app_service_type": "dbus"}, "app_service_type", "notify, notify-reload"),
     "a health check without a target": ({"app_health_check": {"timeout": 5}}, "app_health_check: give exactly one of url, tcp and command", ""),
     "a health check with two": ({"app_health_check": {"url": "http://a/", "tcp": "a:1"}}, "app_health_check: give exactly one", ""),
+    "a health check on no port": ({"app_health_check": {"tcp": "localhost"}}, "app_health_check: tcp must be an address with a port", "127.0.0.1:9000"),
+    "a health check for no pattern": ({"app_health_check": {"url": "http://a/", "body": "("}}, "app_health_check: body: '(' is no regular", ""),
     "a health check of no URL": ({"app_health_check": {"url": "/health"}}, "app_health_check: url must be", "http://127.0.0.1:4000/health"),
     "an unknown level": ({"app_hardening": "paranoid"}, "app_hardening", "none, baseline, strict"),
     "a folder that the app cannot see": ({"app_base_dir": "/home/apps"}, "app_base_dir: with app_hardening baseline", "for instance in /srv"),

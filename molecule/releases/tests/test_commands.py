@@ -59,7 +59,7 @@ def seen(host: Host, name: str) -> list[tuple[str, str]]:
 
 
 def test_commands_run_as_the_app_in_the_new_release_before_and_after_it_is_live(host: Host, app: App) -> None:
-    app.make_live("new", before=["bin/look-around before 'two words' $GREETING"], after=[["bin/look-around", "after", "two words", "$HOME; `id`"]])
+    app.make_live("new", before=["bin/look-around before 'two words' $GREETING"], after=[["-bin/look-around", "after", "two words", "$HOME; `id`"]])
     as_the_app = [
         ("program", f"{FOLDER}/releases/new/bin/look-around"),
         ("user", f"{NAME} {NAME}"),

@@ -94,6 +94,10 @@ def test_an_address_with_a_name_is_added_without_disturbing_the_one_that_stands(
     assert sorted(names.partition("=")[2].split(":")) == ["admin", "dual", "listener.socket", "low", "six"]
     again = playbook("setup", host, {**APP, "app_listen": listen})
     assert "changed=0" in again.stdout
+    refused = playbook("setup", host, {**APP, "app_listen": listen[:-1]})
+    assert refused.returncode != 0
+    assert "app_listen: listener-low.socket is active and holds 127.0.0.1:81 (Stream)" in refused.stdout
+    assert answer(host, "127.0.0.1:81") == "release 1"
 
 
 def test_a_further_address_without_a_name_is_refused_and_says_how(host: Host, unit: t.Callable[[str], Unit]) -> None:
@@ -159,12 +163,18 @@ def wait_for(host: Host, address: str) -> None:
 
 @pytest.mark.parametrize("kind", ["service", "process", "service of another user"])
 def test_an_app_that_binds_its_own_port_is_named_and_taken_over_on_demand(host: Host, unit: t.Callable[[str], Unit], kind: str) -> None:
-    app = {**APP, "app_name": "moved", "app_listen": ["127.0.0.1:4986"]}
+    listen = ["127.0.0.1:4986", {"listen": "127.0.0.1:4987", "name": "further"}]
+    app = {**APP, "app_name": "moved", "app_user": "mover" if kind == "process" else "moved", "app_listen": listen}
     serve = "python3 -m http.server --bind 0.0.0.0 4986"
     if kind == "process":
         host.check_output(f"setsid {serve} >/dev/null 2>&1 &")
+    elif kind == "service":
+        host.check_output(f"systemd-run --collect --unit=old-app {serve}")
     else:
-        host.check_output(f"systemd-run --collect --unit=old-app {'--uid=nobody' if 'user' in kind else ''} {serve}")
+        # It has the account already that the app is to have.
+        host.check_output("useradd --no-create-home --home-dir /home/moved --shell /bin/sh --no-user-group moved")
+        host.check_output(f"systemd-run --collect --unit=old-app --uid=moved {serve}")
+    account = host.run("getent passwd moved").stdout
     wait_for(host, "0.0.0.0:4986")
     try:
         refused = playbook("setup", host, app)
@@ -178,9 +188,17 @@ def test_an_app_that_binds_its_own_port_is_named_and_taken_over_on_demand(host: 
         assert 0 < gap(done.stdout) < 5
         assert unit("moved.socket")["ActiveState"] == "active"
         assert not host.socket("tcp://0.0.0.0:4986").is_listening
+        assert host.socket("tcp://127.0.0.1:4987").is_listening
+        if account:
+            assert host.run("getent passwd moved").stdout == account
+        else:
+            made = host.user(app["app_user"])
+            assert (made.group, made.home, made.shell) == ("moved", "/srv/moved", "/usr/sbin/nologin")
     finally:
         host.run("systemctl stop old-app; pkill -f 'http.server --bind 0.0.0.0 4986'")
         assert playbook("remove", host, {**app, "app_remove_data": True}).returncode == 0
+        assert host.run("getent passwd moved").stdout == account
+        host.run("userdel moved; userdel mover; groupdel moved")
 
 
 @pytest.mark.parametrize("path", ["/run/listener/http.sock", "/var/run/listener/http.sock"])
@@ -199,7 +217,10 @@ def test_remove_keeps_the_data_unless_told_otherwise(host: Host, unit: t.Callabl
     assert host.file("/srv/listener/shared").exists
     again = playbook("remove", host, APP)
     assert "changed=0" in again.stdout
-    assert playbook("remove", host, {**APP, "app_remove_data": True}).returncode == 0
-    assert not host.file("/srv/listener").exists
-    assert not host.file("/etc/listener").exists
+    data = [f"{folder}/listener" for folder in ("/srv", "/etc", "/var/lib", "/var/cache", "/var/log")]
+    host.check_output(f"mkdir -p {' '.join(data)}")
+    every = {"app_directories": ["runtime", "state", "cache", "logs", "configuration"]}
+    assert playbook("remove", host, {**APP, **every, "app_remove_data": True}).returncode == 0
+    assert host.run(f"ls -d {' '.join(data)}").stdout == ""
     assert not host.user("listener").exists
+    assert not host.group("listener").exists
