@@ -28,6 +28,7 @@ VARIABLES = {
     "app_service_type": "notify",
     "app_environment": {"DEMO_START_SECONDS": "1"},
     "app_health_check": {"url": "http://127.0.0.1:4000/"},
+    "app_settle_seconds": 0.5,
 }
 
 
@@ -108,9 +109,9 @@ def main() -> None:
     say("Deploying under load: 40 clients, half of them with a new connection for each request\n")
     say(f"  {'':<44}{'requests':>9}{'failed':>9}{'slowest':>15}")
     steps = [
-        under_load(url, "release 2, restart", "2", "restart", seconds=15, expect="2"),
-        under_load(url, "release 3, overlap", "3", "overlap", seconds=16, expect="3"),
-        under_load(url, "release 4 crashes at start, overlap", "4", "overlap", seconds=12, expect="3", DEMO_FAULT="exit-at-start"),
+        under_load(url, "release 2, restart", "2", "restart", seconds=13, expect="2"),
+        under_load(url, "release 3, overlap", "3", "overlap", seconds=14, expect="3"),
+        under_load(url, "release 4 crashes at start, overlap", "4", "overlap", seconds=11, expect="3", DEMO_FAULT="exit-at-start"),
     ]
     requests: list[Request] = [request for report, _mark in steps for request in report.requests]
     picture = ROOT / "demo-latency.svg"

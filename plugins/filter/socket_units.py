@@ -68,10 +68,10 @@ import re
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.holdfast.systemd.plugins.module_utils._health import is_port
 
 DIRECTIVES = {"stream": "ListenStream", "datagram": "ListenDatagram", "sequential": "ListenSequentialPacket"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}\Z")
-HIGHEST_PORT = 65535
 LONGEST_PATH = 107
 EXPECTED = "a port (4000), an address with a port (127.0.0.1:4000 or [::1]:4000) or an absolute path (/run/shop.sock) is expected"
 
@@ -136,13 +136,9 @@ def _address(value: t.Any) -> str:
                 raise AnsibleFilterError(f"app_listen: {address} is longer than the {LONGEST_PATH} bytes that the path of a socket may have")
             return address
         host, colon, port = address.rpartition(":")
-        if _is_port(port) and (not colon or _is_host(host)):
+        if is_port(port) and (not colon or _is_host(host)):
             return address
     raise AnsibleFilterError(f"app_listen: {value!r} is not an address to listen on; {EXPECTED}")
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT
 
 
 def _is_host(text: str) -> bool:

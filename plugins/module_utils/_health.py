@@ -169,6 +169,11 @@ class Check:
         return None
 
 
+def is_port(text: str) -> bool:
+    """Whether this is the number of a port."""
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT
+
+
 def _refuse_impossible(given: t.Mapping[str, t.Any]) -> None:
     """Raises CheckError or ValueError for a target or a pattern that cannot be meant."""
     if "url" in given:
@@ -179,7 +184,7 @@ def _refuse_impossible(given: t.Mapping[str, t.Any]) -> None:
             raise CheckError(f"url: there is no port 0 in {given['url']!r}")
     if "tcp" in given:
         host, _colon, port = given["tcp"].rpartition(":")
-        if not host or not re.match(r"[0-9]{1,5}\Z", port) or not 0 < int(port) <= HIGHEST_PORT:
+        if not host or not is_port(port):
             raise CheckError(f"tcp must be an address with a port, for instance 127.0.0.1:9000, and not {given['tcp']!r}")
     if "body" in given:
         try:

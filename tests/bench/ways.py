@@ -255,12 +255,11 @@ class Holdfast(Front):
         "app_settle_seconds": 0.5,
     }
 
-    def __init__(self, name: str = "holdfast", **variables: t.Any) -> None:
-        self.settings = {**self.VARIABLES, **variables}
+    def __init__(self, name: str = "holdfast") -> None:
         self.variables = CACHE / f"{name}.yml"
 
     def setup(self, host: Host, release: str, archive: Path) -> None:
-        self.variables.write_text(json.dumps(self.settings) + "\n")
+        self.variables.write_text(json.dumps(self.VARIABLES) + "\n")
         host.playbook("holdfast.systemd.setup", "-e", f"@{self.variables}")
         self.stage(host, release, archive)
         self._role(host, "switch", release)

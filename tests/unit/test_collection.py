@@ -67,6 +67,13 @@ def test_it_works_without_everything_that_does_no_work(installed: Path) -> None:
         assert name in done.stdout
 
 
+@pytest.mark.parametrize("playbook", ["setup", "rollback", "status", "remove"])
+def test_a_batch_that_fails_keeps_the_next_one_from_being_touched(installed: Path, playbook: str) -> None:
+    command = ["ansible-playbook", f"holdfast.systemd.{playbook}", "-i", "one,two,", "-e", "app_name=Shop! app_command=x"]
+    assert {host for host in ("one", "two") if f"fatal: [{host}]" in ansible(installed, *command).stdout} == {"one", "two"}
+    assert {host for host in ("one", "two") if f"fatal: [{host}]" in ansible(installed, *command, "-e", "app_serial=1").stdout} == {"one"}
+
+
 def test_every_side_effect_and_every_verify_of_molecule_exists() -> None:
     """molecule passes over what it does not find, and calls the run a success."""
     for path in (ROOT / "molecule").glob("*/molecule.yml"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a switch refuses, check mode refuses too, and a switch that died is put right before anything is refused."""
+"""What a switch refuses, check mode refuses too; a switch that died is put right before anything is refused; and whatever fails is gone back from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.holdfast.systemd.plugins.module_utils import _switch
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd
 from ansible_collections.holdfast.systemd.plugins.modules.release_switch import Failed, Switch
@@ -90,3 +91,51 @@ def test_ports_that_a_dead_run_had_closed_are_open_again_before_the_next_deploy(
     with pytest.raises(Failed):  # nothing really runs here
         host.switch(check=False, release="1")
     assert host.told[0] == "start shop.socket"
+
+
+# A step that fails in a way that nobody has thought of
+
+
+class Journal:
+    def journal(self, *_units: str, **_options: t.Any) -> list[str]:
+        return []
+
+
+class Service:
+    service = "shop.service"
+
+    def prepare(self, *, again: bool) -> None:
+        pass
+
+    def stand_ins(self) -> list[str]:
+        return []
+
+
+class Stumbling(Switch):
+    """Does nothing but remember what it was to do, and fails at the first restart."""
+
+    # pylint: disable-next=super-init-not-called
+    def __init__(self, folder: Path) -> None:
+        self.releases = Releases(str(folder))
+        self.systemd = t.cast("t.Any", Journal())
+        self.service = t.cast("t.Any", Service())
+        self.strategy, self.action, self.who = "restart", "deploy", "alice"
+        self.done: list[str] = []
+
+    def _plan(self, release: str) -> _switch.Plan | None:
+        return _switch.plan("restart", release=release, current="1", previous="1")
+
+    def _do(self, step: _switch.Step) -> None:
+        self.done.append(f"{step.verb} {step.release}".strip())
+        if self.done.count(f"restart {step.release}") and step.release == "2":
+            raise KeyError("a thing nobody has thought of")
+
+
+def test_whatever_a_step_fails_with_it_is_gone_back_from(tmp_path: Path) -> None:
+    switch = Stumbling(tmp_path)
+    (tmp_path / "releases").mkdir()
+    with switch.releases.lock("2", who="alice", timeout=0), pytest.raises(Failed, match="a thing nobody has thought of"):
+        switch._switch("2")
+    assert switch.done == ["flip 2", "backlog", "restart 2", "flip 1", "backlog", "restart 1", "prove 1"]
+    assert switch.releases.pending() is None
+    assert [record["result"] for record in switch.releases.history()] == ["failed"]

@@ -20,7 +20,7 @@ STAGES = {
 
 @pytest.mark.parametrize(("arguments", "stage"), STAGES.values(), ids=STAGES.keys())
 def test_the_app_comes_back(app: App, arguments: dict[str, t.Any], stage: str) -> None:
-    origin = app.current()
+    origin, switches = app.current(), len(app.history())
     # The next deploy is of a third release: whichever of the two the host comes back with, there is something to switch.
     goal, third = sorted({"one", "two", "three"} - {origin})
     switch = app.begin_switch(release=goal, **arguments)
@@ -29,12 +29,11 @@ def test_the_app_comes_back(app: App, arguments: dict[str, t.Any], stage: str) -
     switch.communicate()
     assert switch.returncode != 0
     assert app.answers() == app.current()
-    switches = len(app.history())
     again = app.begin_switch(release=third)
     told, _nothing = again.communicate()
     assert again.returncode == 0, told
     assert app.answers() == app.current() == third
-    # How the first one ended depends on how far it came; that it ended is told.
+    # How the first one ended depends on how far it came, and who tells so, it or the next one, on how fast it died. It is told once.
     ended = [(record["id"], record["from"]) for record in app.history()[switches:]]
     assert ended[0] == (goal, origin)
     assert len(ended) == 2
