@@ -133,7 +133,8 @@ def test_what_root_runs_for_the_app_goes_where_the_app_may_and_takes_nothing_of_
         assert options.pop("user") == pwd.getpwnam("daemon").pw_uid
         assert options.pop("group") == grp.getgrnam("daemon").gr_gid
         assert options.pop("extra_groups") == []
-        return really(command, **options)
+        assert options.pop("check") is False
+        return really(command, check=False, **options)
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("SECRET", "of root's")

@@ -49,7 +49,7 @@ def asks_the_kernel_for(family):
 KINDS = {"write": writes, "read": reads, "digest": digest, "setuid": becomes_root, "trace": traces, "family": asks_the_kernel_for}
 
 for probe in os.environ["PROBES"].split():
-    kind, _, target = probe.partition(":")
+    kind, _separator, target = probe.partition(":")
     try:
         could = KINDS[kind](os.path.expandvars(target))
     except OSError as error:
