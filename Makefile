@@ -28,7 +28,7 @@ check:
 
 molecule:
 	@tools/setup
-	@tools/host molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+	@tools/host tools/molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
 bench:
 	@tools/setup

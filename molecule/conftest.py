@@ -65,10 +65,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> OneWorkerF
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> t.Iterator[None]:
-    """A failure on a host comes with the journal of that host."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> t.Iterator[None]:
+    """A failure on a host comes with the journal of that host, and is noted for the end of the run (see tools/molecule)."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
+    if not report.failed:
+        return
+    with Path(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache/failures").open("a") as failures:
+        failures.write(f"{item.nodeid} ({report.when}): {call.excinfo.exconly()[:500] if call.excinfo else ''}\n")
     host = getattr(item, "funcargs", {}).get("host")
-    if report.when == "call" and report.failed and host is not None:
+    if host is not None:
         report.sections.append(("journal", host.run("journalctl --no-pager --lines=60").stdout))

@@ -19,7 +19,7 @@ NAMES = ("several-one", "several-two")
 
 
 def apps(*colours: str) -> list[dict[str, t.Any]]:
-    return [{"name": name, "port": 4994 + number, "environment": {"COLOUR": colours[number]}} for number, name in enumerate(NAMES)]
+    return [{"name": name, "port": 4992 + number, "environment": {"COLOUR": colours[number]}} for number, name in enumerate(NAMES)]
 
 
 @pytest.fixture(scope="module", autouse=True)
