@@ -399,15 +399,6 @@ def test_the_app_may_write_its_own_folders_at_any_level(said: Controller) -> Non
 @pytest.mark.parametrize(("case", "is_for_root"), [("arguments", False), *((f"root_{number}", True) for number in range(4))])
 def test_a_command_of_root_is_one_whose_program_says_so(said: Controller, case: str, is_for_root: bool) -> None:
     assert ("-/run/web-shop/environment" in service(said, case)["EnvironmentFile"]) != is_for_root
-    sandbox = said.values(TAKEN[case][0], "units_sandbox")["units_sandbox"]["Service"]
-    assert sandbox["PrivateUsers"] != is_for_root
-
-
-@pytest.mark.parametrize(("command", "has_own_accounts"), [("", True), (None, True), ("bin/stop", False), ("-bin/stop", False), ("/bin/stop", True)])
-def test_a_command_to_stop_can_look_at_the_process_that_it_is_for(said: Controller, command: object, has_own_accounts: bool) -> None:
-    """Its program is one of the release in which the main process works, and accounts of its own would hide that."""
-    sandbox = said.values({"app_exec_stop": command}, "units_sandbox")["units_sandbox"]["Service"]
-    assert sandbox["PrivateUsers"] == has_own_accounts
 
 
 def test_systemd_reads_nothing_that_a_deploy_user_could_make_a_link_of(said: Controller) -> None:
