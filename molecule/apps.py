@@ -66,7 +66,7 @@ class App:
 
     def answers(self) -> str:
         """The release that answers now."""
-        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/').headers['X-Release'])"
+        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/', timeout=60).headers['X-Release'])"
         return str(self.host.check_output(f'python3 -c "{script}"')).strip()
 
     @contextlib.contextmanager

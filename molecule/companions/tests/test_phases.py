@@ -48,7 +48,7 @@ def test_each_phase_does_its_part(host: Host, reported: Seen) -> None:
     assert errors(seen) == {}
     assert (seen["layout accounts"]["user"], seen["layout accounts"]["folders"]) == ("phases", "")
     assert (seen["layout folders"]["folders"], seen["layout folders"]["units"]) == ("releases shared", "")
-    assert "phases.service phases.socket" in seen["units install"]["units"]
+    assert {"phases.service", "phases.socket"} <= set(seen["units install"]["units"].split())
     assert "wants" not in seen["units install"]["units"]
     assert seen["units install"]["active"] == "inactive inactive"
     assert {"multi-user.target.wants/phases.service", "sockets.target.wants/phases.socket"} <= set(seen["units enable"]["units"].split())
