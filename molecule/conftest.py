@@ -71,8 +71,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()  # type: ignore[attr-defined]
     if not report.failed:
         return
+    said = str(call.excinfo.value).splitlines() if call.excinfo else []
+    # Of a playbook's output the errors say most.
+    reasons = [line for line in said if line.startswith("[ERROR]")] or said
     with Path(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache/failures").open("a") as failures:
-        failures.write(f"{item.nodeid} ({report.when}): {call.excinfo.exconly()[:500] if call.excinfo else ''}\n")
+        failures.write(f"{item.nodeid} ({report.when}): {' '.join(reasons)[:300]}\n")
     host = getattr(item, "funcargs", {}).get("host")
     if host is not None:
         report.sections.append(("journal", host.run("journalctl --no-pager --lines=60").stdout))
