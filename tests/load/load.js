@@ -7,6 +7,7 @@ import { sleep } from 'k6';
 
 const CLIENTS = Number(__ENV.LOAD_CLIENTS);
 const PAUSE = Number(__ENV.LOAD_PAUSE_SECONDS);
+const CONTROL = __ENV.LOAD_CONTROL;
 const answers = new Counter('answers');
 
 const clients = (exec) => ({
@@ -29,6 +30,20 @@ function arrive() {
 function count(response) {
     answers.add(1, { release: response.headers['X-Release'] || 'none' });
     sleep(PAUSE * (0.5 + Math.random()));
+    if (CONTROL) {
+        goOnOrEnd();
+    }
+}
+
+// Each client asks about once a second, between two requests, so that none is cut short.
+let asked = Date.now();
+function goOnOrEnd() {
+    if (Date.now() - asked > 1000) {
+        asked = Date.now();
+        if (http.get(CONTROL, { tags: { control: 'yes' } }).body === 'end') {
+            sleep(3600);
+        }
+    }
 }
 
 export function newConnection() {
