@@ -73,7 +73,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return
     said = str(call.excinfo.value).splitlines() if call.excinfo else []
     # Of a playbook's output the errors say most.
-    reasons = [line for line in said if line.startswith("[ERROR]")] or said
+    reasons = [line for line in said if line.lstrip().startswith("[ERROR]")] or said
     with Path(os.environ["MOLECULE_PROJECT_DIRECTORY"], ".cache/failures").open("a") as failures:
         failures.write(f"{item.nodeid} ({report.when}): {' '.join(reasons)[:300]}\n")
     host = getattr(item, "funcargs", {}).get("host")
