@@ -102,6 +102,7 @@ options:
       - V(fail) refuses it and names the nearest one that is known. V(drop) leaves it out and tells so in RV(dropped).
       - V(drop) also leaves out what filters system calls (such as C(SystemCallFilter), C(LockPersonality) and C(PrivateDevices)) where systemd
         runs without C(CAP_SYS_ADMIN), as in most containers. From version 255 on it would not start the service there.
+        Where no systemd runs, the rights of the first process count.
       - A section that does not belong to the type of the unit is always refused.
     type: str
     choices: [fail, drop]
@@ -444,7 +445,7 @@ class Units:
         self.restart_sockets: bool = parameters["socket_change"] == "restart"
         self.takeover: bool = parameters["takeover"]
         self.single = parameters["units"] is None
-        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop", may_filter=not self.running or Systemd.may_filter())
+        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop", may_filter=Systemd.may_filter())
         self.files = [reader.read(options) for options in ([parameters] if self.single else parameters["units"])]
         self.dropped = reader.dropped
         paths = [file.path for file in self.files]
