@@ -127,7 +127,7 @@ def one_by_one(host: Host, service: Unit) -> t.Iterator[None]:
 @pytest.mark.usefixtures("one_by_one")
 def test_who_waits_in_the_app_s_own_queue_is_answered_before_it_stops(host: Host, service: Unit) -> None:
     old = service["MainPID"]
-    clients = [in_background(lambda: ask(host)) for _ in range(4)]
+    clients = [in_background(lambda: ask(host)) for _client in range(4)]
     # One is in its hands, and the others where nobody could help them.
     wait_until(host, 'ss --no-header --listening --numeric --tcp "sport = :4891" | grep -q "^LISTEN *3 "')
     host.check_output("systemctl restart --no-block proxied.service && sleep 0.2 && touch /run/may-answer")

@@ -32,7 +32,7 @@ def becomes_root(program):
     return subprocess.run([program], capture_output=True, check=True, text=True).stdout.strip() == "0"
 
 
-def traces(_):
+def traces(_nothing):
     library = ctypes.CDLL(None, use_errno=True)
     if library.ptrace(0, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "ptrace")
