@@ -51,8 +51,9 @@ def environment(host: Host, service: Unit) -> list[str]:
 
 def test_it_differs_from_the_service_only_where_it_must(host: Host, stand_in: Unit, unit: t.Callable[[str], Unit]) -> None:
     service = unit("overlap.service")
-    for name in ("Type", "User", "Group", "NonBlocking", "StartLimitIntervalUSec", "TimeoutStopUSec", "EnvironmentFiles", "ConfigurationDirectory"):
+    for name in ("Type", "User", "Group", "NonBlocking", "StartLimitIntervalUSec", "TimeoutStopUSec", "ConfigurationDirectory"):
         assert stand_in[name] == service[name], name
+    assert stand_in["EnvironmentFiles"] == service["EnvironmentFiles"].replace("/srv/overlap/current/", f"/srv/overlap/releases/{current(host)}/")
     assert stand_in["WorkingDirectory"] == f"/srv/overlap/releases/{current(host)}"
     assert (stand_in["Restart"], stand_in["RuntimeMaxUSec"], stand_in["UnitFileState"]) == ("no", "15min", "static")
 
@@ -63,7 +64,7 @@ def test_it_can_tell_what_it_is(host: Host, stand_in: Unit, unit: t.Callable[[st
 
 
 def test_its_end_leaves_the_directory_of_the_service_alone(host: Host, stand_in: Unit) -> None:
-    own = f"/run/overlap-{current(host)}"
+    own = f"/run/overlap@{current(host)}"
     assert host.file(own).is_directory
     assert f"RUNTIME_DIRECTORY={own}" in environment(host, stand_in)
     host.check_output("systemctl stop %s", stand_in.name)
