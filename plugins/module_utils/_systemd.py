@@ -23,6 +23,7 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._privileges impor
 UNIT_FOLDER = "/etc/systemd/system"
 RUNTIME_UNIT_FOLDER = "/run/systemd/system"
 CAP_SYS_ADMIN = 21
+NEEDS_SYS_ADMIN_TO_FILTER = 255
 BINARIES = ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")
 
 Run = t.Callable[..., tuple[int, str, str]]
@@ -48,17 +49,23 @@ class Systemd:
         """Whether systemd is the init of this host; in a chroot or an image build it is not."""
         return os.path.isdir("/run/systemd/system")
 
-    @staticmethod
-    def may_filter() -> bool:
-        """Whether systemd has the right to filter the system calls of another user's process: CAP_SYS_ADMIN.
+    def may_filter(self) -> bool:
+        """Whether systemd starts a service of another user whose system calls it has to filter.
 
-        Without it, as in a container, version 255 and later do not start a service that asks for that.
+        That takes CAP_SYS_ADMIN, which containers withhold. Up to version 254 systemd does without it, by NoNewPrivileges=.
         """
         try:
             with open("/proc/1/status", encoding="ascii", errors="replace") as stream:
-                return any(int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1 for line in stream if line.startswith("CapEff:"))
+                if any(int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1 for line in stream if line.startswith("CapEff:")):
+                    return True
         except OSError:
             return True
+        binary = self._binary()
+        if binary is None:
+            return False
+        _code, output, _errors = self._run([binary, "--version"])
+        version = re.match(r"systemd (\d+)", output)
+        return version is not None and int(version.group(1)) < NEEDS_SYS_ADMIN_TO_FILTER
 
     def refuse_without_rights(self) -> None:
         """Raises SystemdError for a caller who is not root and has no helper of the app."""
@@ -167,9 +174,13 @@ class Systemd:
 
     # Unit files
 
+    @staticmethod
+    def _binary() -> str | None:
+        return next((path for path in BINARIES if os.path.exists(path)), None)
+
     def schema(self) -> Schema:
         """Every directive that this host's systemd knows, by section; empty where it has no systemd."""
-        binary = next((path for path in BINARIES if os.path.exists(path)), None)
+        binary = self._binary()
         if binary is None:
             return {}
         code, output, errors = self._run([binary, "--dump-configuration-items"])

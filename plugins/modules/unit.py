@@ -445,7 +445,7 @@ class Units:
         self.restart_sockets: bool = parameters["socket_change"] == "restart"
         self.takeover: bool = parameters["takeover"]
         self.single = parameters["units"] is None
-        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop", may_filter=Systemd.may_filter())
+        reader = Reader(self.systemd.schema(), drop_unknown=parameters["unknown"] == "drop", may_filter=self.systemd.may_filter())
         self.files = [reader.read(options) for options in ([parameters] if self.single else parameters["units"])]
         self.dropped = reader.dropped
         paths = [file.path for file in self.files]
