@@ -86,8 +86,9 @@ def test_every_side_effect_and_every_verify_of_molecule_exists() -> None:
             elif action == "verify":
                 assert arguments
                 assert all(list((path.parent / argument).glob("test_*.py")) for argument in arguments)
-            else:
-                assert action == "idempotence" or (path.parent / f"{'converge' if action == 'check' else action}.yml").exists()
+            elif action != "idempotence":
+                playbook = "converge" if action == "check" else action
+                assert (path.parent / config.get("ansible", {}).get("playbooks", {}).get(playbook, f"{playbook}.yml")).exists()
 
 
 def test_every_file_says_its_licence() -> None:
