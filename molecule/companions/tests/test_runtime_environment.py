@@ -90,10 +90,9 @@ def test_without_it_the_app_does_not_start_and_clients_wait(host: Host, app: Com
     host.check_output(f"systemctl stop {UNIT} && : >/var/lib/{NAME}/runs")
     assert app.pid == "0", "what the app requires has been stopped"
     host.check_output(f"systemd-run --quiet --unit={NAME}-client --service-type=exec python3 -c %s", ASK)
-    app.wait_until(f"systemctl is-failed --quiet {UNIT}")
+    app.wait_until(f"[ $(journalctl --quiet --output=cat --since=@{since} --unit={UNIT} --no-pager | grep -c metadata.service) -ge 3 ]")
     assert host.check_output(f"systemctl is-active {NAME}.socket") == "active"
     assert host.run(f"systemctl is-active {NAME}.service").stdout.strip() == "inactive"
-    app.wait_until(f"[ $(journalctl --quiet --output=cat --since=@{since} --unit={UNIT} --no-pager | grep -c metadata.service) -ge 3 ]")
     # A second of pause between two tries, however eager the client is.
     tries = host.check_output(
         f"journalctl --quiet --output=short-unix --since=@{since} --unit={UNIT} --no-pager | grep 'no metadata service answers'"
