@@ -23,6 +23,8 @@ APP = {"app_name": "web_shop", "app_command": "bin/shop"}
 MISSING = object()
 
 REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
+    "no_name": ({"app_name": MISSING}, "missing required arguments: app_name"),
+    "no_name_for_a_pid_file": ({"app_name": MISSING, "app_service_type": "forking"}, "missing required arguments: app_name"),
     "ext_name": ({"app_ext_name": "../etc"}, "app_ext_name, app_service_name: '../etc'"),
     "service_name": ({"app_service_name": "shop@"}, "app_ext_name, app_service_name: 'web-shop' and 'shop@'"),
     "service_name_of_two_lines": ({"app_service_name": "shop\n"}, "app_ext_name, app_service_name"),
