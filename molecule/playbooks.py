@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import typing as t
 from pathlib import Path
@@ -17,21 +19,48 @@ if t.TYPE_CHECKING:
 ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 SCRATCH = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 MISSING = object()
+# Ansible takes a second of a processor to load, and the tests run it many hundred times: each run is a fork of a process
+# that has loaded it, and otherwise what happens in a shell.
+LOADED = multiprocessing.get_context("forkserver")
+LOADED.set_forkserver_preload(["pytest", "ansible.cli.adhoc", "ansible.cli.playbook"])
+
+
+def ansible(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs ansible or ansible-playbook with these arguments, without colours."""
+    with tempfile.NamedTemporaryFile("r+") as output, tempfile.NamedTemporaryFile("r+") as errors:
+        process = LOADED.Process(target=_be_ansible, args=(command, environment, output.name, errors.name))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(command, t.cast("int", process.exitcode), output.read(), errors.read())
+
+
+def _be_ansible(command: tuple[str, ...], environment: dict[str, str], output: str, errors: str) -> None:
+    os.environ.update({"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment})
+    for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream.fileno())
+    # Only here, since pytest itself has no use for it.
+    from ansible.cli.adhoc import AdHocCLI  # noqa: PLC0415
+    from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415
+
+    {"ansible": AdHocCLI, "ansible-playbook": PlaybookCLI}[command[0]].cli_executor(list(command))
 
 
 def playbook(name: str, host: Host, variables: dict[str, t.Any], *options: str) -> subprocess.CompletedProcess[str]:
     """Runs setup, deploy and so on, or a playbook of a test's own, against one host; a variable that is MISSING is left out."""
     given = json.dumps({key: value for key, value in variables.items() if value is not MISSING})
-    command = ["ansible-playbook", name if "/" in name else f"holdfast.systemd.{name}", "--limit", host.backend.get_hostname(), "-e", given, *options]
-    plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run(command, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    known = name if "/" in name else f"holdfast.systemd.{name}"
+    return together(ansible("ansible-playbook", known, "--limit", host.backend.get_hostname(), "-e", given, *options))
+
+
+def together(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """With all that was said in stdout."""
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout + done.stderr)
 
 
 def module(name: str, host: Host, arguments: dict[str, t.Any], *options: str) -> dict[str, t.Any]:
     """Runs one module of the collection on a host and returns its result."""
     command = ["ansible", host.backend.get_hostname(), "-m", f"holdfast.systemd.{name}", "-a", json.dumps(arguments), *options]
-    plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
-    done = subprocess.run(command, env=plain, capture_output=True, text=True, check=False)
+    done = ansible(*command, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
     start = re.search(r"(SUCCESS|CHANGED|FAILED!) => ", done.stdout)
     assert start, done.stdout + done.stderr
     result: dict[str, t.Any] = json.JSONDecoder().raw_decode(done.stdout, start.end())[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from clients import KEEP_ASKING
-from playbooks import ROOT, SCRATCH, module
+from playbooks import ROOT, SCRATCH, ansible, module, together
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -123,8 +122,7 @@ class App:
         hosts = {release: {"ansible_host": self.container, **variables} for release, variables in releases.items()}
         inventory = self.scratch / "inventory.json"
         inventory.write_text(json.dumps({"all": {"vars": known["all"]["vars"], "hosts": hosts}}))
-        plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-        return Run(subprocess.run([*command, "-i", inventory], env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False))
+        return Run(together(ansible(*command, "-i", str(inventory))))
 
     # Switches
 

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import typing as t
 from pathlib import Path
 
-from playbooks import archive
+from playbooks import archive, playbook
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -31,9 +28,7 @@ Seen = t.Callable[[str], dict[str, t.Any]]
 def run(host: Host, reported: Seen, *phases: str) -> dict[str, dict[str, str]]:
     """Runs phases one after the other, and tells how the host was after each."""
     given = {**APP, "app_release_src": archive("phases"), "phases": phases}
-    command = ["ansible-playbook", str(Path(__file__).parents[1] / "phases.yml"), "--limit", host.backend.get_hostname(), "-e", json.dumps(given)]
-    plain = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, env=plain, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = playbook(str(Path(__file__).parents[1] / "phases.yml"), host, given)
     assert done.returncode == 0, done.stdout
     return reported("phases")
 
