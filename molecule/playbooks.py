@@ -22,6 +22,8 @@ MISSING = object()
 # Ansible takes a second of a processor to load, and the tests run it many hundred times: each run is a fork of a process
 # that has loaded it, and otherwise what happens in a shell.
 LOADED = multiprocessing.get_context("forkserver")
+# Whether there are colours is settled when it is loaded, and molecule asks for them.
+os.environ.update({"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"})
 LOADED.set_forkserver_preload(["pytest", "ansible.cli.adhoc", "ansible.cli.playbook"])
 
 
@@ -35,7 +37,7 @@ def ansible(*command: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def _be_ansible(command: tuple[str, ...], environment: dict[str, str], output: str, errors: str) -> None:
-    os.environ.update({"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", **environment})
+    os.environ.update(environment)
     for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream.fileno())
     # Only here, since pytest itself has no use for it.

@@ -15,7 +15,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible_collections.holdfast.systemd.plugins.module_utils._unit_file import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,16 +283,22 @@ class Controller:
     def load(self, path: str) -> t.Any:
         return self.loader.load_from_file(str(ROOT / path), trusted_as_template=True)
 
+    def with_defaults(self, given: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {**self.variables, **{name: value for name, value in {**APP, **given}.items() if value is not MISSING}}
+
     def values(self, given: dict[str, t.Any], *names: str) -> dict[str, t.Any]:
-        chosen = {name: value for name, value in {**APP, **given}.items() if value is not MISSING}
-        variables = {**self.variables, **chosen}
-        return t.cast("dict[str, t.Any]", Templar(self.loader, variables=variables).template({name: variables[name] for name in names if name in variables}))
+        variables = self.with_defaults(given)
+        templar = Templar(self.loader, variables=variables)
+        asked = {name: variables[name] for name in names if name in variables}
+        # As the role does.
+        asked.update({name: trust_as_template(f"{{{{ lookup('holdfast.systemd.app_vars', '{name}') }}}}") for name in names if name.startswith("units_")})
+        return t.cast("dict[str, t.Any]", templar.template(asked))
 
     def complaints(self, given: dict[str, t.Any]) -> list[str]:
         """Why these variables are refused: for their types, or by the checks of the role."""
         try:
             wrong = ArgumentSpecValidator(self.options).validate(self.values(given, *self.options)).error_messages
-            return list(wrong or self.values(given, "app_problems")["app_problems"])
+            return list(wrong) or [problem for problem in [self.values(given, "app_problem")["app_problem"]] if problem]
         except AnsibleError as error:
             return [str(error)]
 
@@ -306,6 +312,13 @@ def controller() -> Controller:
 def test_what_cannot_work_is_refused_with_its_name(said: Controller, case: str) -> None:
     given, complaint = REFUSED[case]
     assert complaint in " ".join(" ".join(said.complaints(given)).split())
+
+
+def test_only_variables_that_there_are_are_looked_at(said: Controller) -> None:
+    """One that is misspelt would look as if it had no value."""
+    source = (ROOT / "plugins/plugin_utils/_problems.py").read_text()
+    named = {*re.findall(r"\bapp[.](app_\w+)", source), *re.findall(r'"(app_\w+)"', source)}
+    assert named - said.variables.keys() - said.options.keys() == set()
 
 
 def service(said: Controller, case: str) -> dict[str, t.Any]:
@@ -325,6 +338,13 @@ def test_the_service_follows_from_the_variables(said: Controller, case: str) -> 
     assert said.complaints(given) == []
     found = service(said, case)
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("case", ["relative", "mix", "further_paths"])
+def test_what_is_worked_out_at_once_is_what_it_is_anyway(said: Controller, case: str) -> None:
+    names = ("units_files", "units_for_people")
+    variables = said.with_defaults(TAKEN[case][0])
+    assert said.values(TAKEN[case][0], *names) == Templar(said.loader, variables=variables).template({name: variables[name] for name in names})
 
 
 def test_nothing_is_nothing_whether_empty_or_null(said: Controller) -> None:
