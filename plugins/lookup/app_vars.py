@@ -37,6 +37,9 @@ import typing as t
 
 from ansible.plugins.lookup import LookupBase
 
+if t.TYPE_CHECKING:
+    from ansible.template import Templar
+
 # Each refers only to those before it, of these.
 NAMED_OFTEN = (
     *("app_ext_name", "app_service_name", "app_dir", "app_configuration_dir"),
@@ -46,8 +49,7 @@ NAMED_OFTEN = (
 
 class LookupModule(LookupBase):
     def run(self, terms: t.Any, variables: t.Any = None, **kwargs: t.Any) -> list[t.Any]:
-        templar = self._templar
-        assert templar, "Ansible gives one to every lookup"
+        templar = t.cast("Templar", self._templar)
         for name in NAMED_OFTEN:
             templar = templar.copy_with_new_env(available_variables={**templar.available_variables, name: templar.template(variables[name])})
             variables = templar.available_variables
