@@ -111,8 +111,8 @@ def _names(app: Variables) -> t.Iterator[str]:
 
 
 def _commands(app: Variables) -> t.Iterator[str]:
-    command, commands = app.app_command, app.app_commands
-    if not command or not _matches(r"[^\s]", command) or "\n" in command:
+    command, commands = str(app.app_command or ""), app.app_commands
+    if not _matches(r"[^\s]", command) or "\n" in command:
         yield (
             "app_command: give the command that runs the app, in one line, for instance bin/shop start; with app_release_system mix or distillery it follows "
             "from app_release_name"
