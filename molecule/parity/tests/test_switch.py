@@ -98,7 +98,7 @@ def test_a_stand_in_has_a_runtime_directory_and_a_release_of_its_own(app: App) -
 
 
 def test_the_directory_below_var_tmp_comes_back_at_boot(app: App) -> None:
-    app.host.check_output("rmdir /var/tmp/parity-unset && systemd-tmpfiles --create --boot")
+    app.host.check_output("rmdir /var/tmp/parity-unset && systemd-tmpfiles --create --boot --prefix=/var/tmp")
     place = app.host.file("/var/tmp/parity-unset")
     assert (place.user, place.group, oct(place.mode)) == ("parity-unset", "parity-unset", "0o750")
 
