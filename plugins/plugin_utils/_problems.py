@@ -55,8 +55,6 @@ TIME_UNIT = "usec|us|[µμ]s|msec|ms|seconds?|sec|s|minutes?|min|m|hours?|hr|h|d
 TIME_SPAN = rf"\s*(infinity|([+]?([0-9]+|[0-9]*[.][0-9]+)(?![0-9.])\s*({TIME_UNIT})?\s*)+)\s*\Z"
 # As systemd reads it: a backslash takes away the meaning of what follows, in quotes of both kinds too.
 CLOSED_QUOTES = r"""([^"'\\]|\\.|"([^"\\]|\\.)*"|'([^'\\]|\\.)*')*\Z"""
-# systemd takes quotes and escapes off a command before it looks for the prefixes that mean root.
-ROOT_PREFIX = r"""(^|(^|\s);\s)[\s"'@:|-]*[+!\\]"""
 PLAIN_ROOT_COMMAND = r"""[-@:|]*[+!]+(/[\w.+-]+)+([ \t]+[^\s"'\\;%]+)*\Z"""
 
 
@@ -443,7 +441,7 @@ def _privileged_commands(app: Variables) -> list[str]:
     options = {key: value for key, value in app.app_service_options.items() if key.startswith("Exec")}
     others = [given for given in (app.app_config_sync_command, app.app_runtime_environment_script) if given]
     text = render({"Service": options}) + "\n" + render({"Service": {"ExecStart": ["", *app.app_commands, *others]}})
-    commands = [command for command in re.findall(r"^Exec\w+=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE) if re.search(ROOT_PREFIX, command)]
+    commands = [command for command in re.findall(r"^Exec\w+=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE) if re.search(app.app_root_prefix, command)]
     folders = "|".join(re.escape(os.path.normpath(folder)) for folder in [app.app_dir, *_folders_of_others(app)])
     of_others = rf"(?<!:)/([.]*/|[.]{{2}})|[\s=:,][.]|({folders})(?![\w.+-])"
     return [command for command in commands if not re.match(PLAIN_ROOT_COMMAND, command) or re.search(of_others, command)]
