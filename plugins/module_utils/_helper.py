@@ -109,6 +109,8 @@ class Helper:
         for unit in units:
             if not (unit in self.units or unit == self.all_stand_ins or self.stand_in.fullmatch(unit)):
                 self._own(unit)
+        # What a process has said at its very end may be on its way still.
+        _do(["timeout", "2", "journalctl", "--sync"], quiet=True)
         options = [f"--since=@{since}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
         return _do(["journalctl", *(f"--unit={unit}" for unit in units), *options])
 

@@ -31,7 +31,7 @@ class Host:
         self.did: list[str] = []
 
     def run(self, command: list[str], **_options: t.Any) -> tuple[int, str, str]:
-        if command[0] == "journalctl":
+        if "journalctl" in command:
             return 0, "no store answers\n", ""
         verb, unit = command[2], command[-1]
         if verb == "show":
