@@ -43,6 +43,17 @@ ENDS_AT_ONCE = program("#!/bin/sh\nexit 0\n")
 NEEDS_A_FILE = program("#!/usr/bin/python3\nopen('settings.json')\n")
 NEEDS_MEMORY = program("#!/usr/bin/python3\nbytearray(4 << 30)\n")
 
+# Stops the journal for a second once that release is live.
+SLOW_JOURNAL = f"""
+import os, signal, subprocess, time
+journal = int(subprocess.check_output(["systemctl", "show", "--value", "--property=MainPID", "systemd-journald"]))
+while os.readlink("{FOLDER}/current") != "releases/needs-a-file":
+    time.sleep(0.005)
+os.kill(journal, signal.SIGSTOP)
+time.sleep(1)
+os.kill(journal, signal.SIGCONT)
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -117,6 +128,12 @@ def test_it_is_refused_and_no_client_is(app: App, name: str) -> None:
     assert case.reason in record["reason"]
     assert len(seen) > 10
     assert set(seen) <= {"200"} | case.seen
+
+
+def test_its_last_words_are_heard_also_when_the_journal_is_late(app: App, host: Host) -> None:
+    words = CASES["needs-a-file"].journal
+    host.check_output("systemd-run --quiet --collect python3 -c %s", SLOW_JOURNAL)
+    assert words in app.switch("needs-a-file")["msg"]
 
 
 def test_what_was_refused_is_still_there_to_look_at(host: Host) -> None:
