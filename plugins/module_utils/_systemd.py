@@ -169,7 +169,7 @@ class Systemd:
     def journal(self, *units: str, since: float, lines: int = 20) -> list[str]:
         """The last lines that units and systemd itself wrote about them since a point in time (seconds)."""
         if not self.way_in:
-            # What a process has said at its very end may be on its way still. Nobody waits longer for words than for the app.
+            # What a process has said at its very end may be on its way still. Clients may be waiting too, so not for long.
             self._run(["timeout", "2", "journalctl", "--sync"])
         command = ["journalctl", *(f"--unit={unit}" for unit in units), f"--since=@{int(since)}", f"--lines={lines}", "--output=cat", "--no-pager", "--quiet"]
         code, output, _errors = self._run([*self.way_in, "journal", str(int(since)), str(lines), *units] if self.way_in else command)

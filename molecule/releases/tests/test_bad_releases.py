@@ -43,7 +43,7 @@ ENDS_AT_ONCE = program("#!/bin/sh\nexit 0\n")
 NEEDS_A_FILE = program("#!/usr/bin/python3\nopen('settings.json')\n")
 NEEDS_MEMORY = program("#!/usr/bin/python3\nbytearray(4 << 30)\n")
 
-# Stops the journal for a second once that release is live.
+# Stops the journal for a second from when current leads to needs-a-file, which ends before that second does.
 SLOW_JOURNAL = f"""
 import os, signal, subprocess, time
 journal = int(subprocess.check_output(["systemctl", "show", "--value", "--property=MainPID", "systemd-journald"]))
