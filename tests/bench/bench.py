@@ -3,7 +3,7 @@
 
     python tests/bench/bench.py --repetitions 1 --start-up 2 --ways overlap,nginx
 
-The figures go to .cache/bench/results.json, and with a page of words around them to docs/bench.md and docs/bench.svg.
+The figures go to docs/bench.json, and with a page of words around them to docs/bench.md and docs/bench.svg.
 Every repetition measures every way once, so that what disturbs the machine for a while disturbs all of them.
 """
 
@@ -32,7 +32,7 @@ from ways import WAYS, Front, Way
 from load import K6
 
 SUITE = "trixie"
-RESULTS = CACHE / "results.json"
+RESULTS = ROOT / "docs" / "bench.json"
 
 
 def say(text: str) -> None:
@@ -84,15 +84,16 @@ def versions(host: Host) -> dict[str, str]:
     }
 
 
-def measure(host: Host, ways: t.Sequence[Way], load: Settings, repetition: int) -> t.Iterator[Result]:
-    """One round: every way under this load, each front first without a deploy."""
+def measure(host: Host, ways: t.Sequence[Way], loads: t.Sequence[Settings], repetition: int) -> t.Iterator[Result]:
+    """One round: every way under these loads, each front first without a deploy."""
+    start_up = loads[0].start_up
     for front in dict.fromkeys(way.front for way in ways):
-        yield run(host, load, quiet(front), port=front.port, units=front.units)
+        yield from run(host, loads, quiet(front), port=front.port, units=front.units)
         for way in (way for way in ways if way.front is front):
-            release = f"{way.name}-{load.loop}-{load.start_up:g}-{repetition}"
-            front.stage(host, release, pack(release, start_up=load.start_up))
+            release = f"{way.name}-{start_up:g}-{repetition}"
+            front.stage(host, release, pack(release, start_up=start_up))
             deploy = Deploy(host, release, way.deploy)
-            yield run(host, load, way.name, port=front.port, units=front.units, deploy=deploy)
+            yield from run(host, loads, way.name, port=front.port, units=front.units, deploy=deploy)
 
 
 def options() -> argparse.Namespace:
@@ -100,11 +101,11 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--start-up", default="0,2,10", metavar="SECONDS,...", help="how long the app needs to start (%(default)s)")
-    parser.add_argument("--loops", default="closed,open", help="closed, open or both (%(default)s)")
+    parser.add_argument("--loops", default="closed,open", help="closed, open, or both at the same time (%(default)s)")
     parser.add_argument("--ways", default=",".join(names), help="%(default)s")
     parser.add_argument("--seconds", type=float, default=10, help="of load, beside twice the time the app needs to start (%(default)s)")
     parser.add_argument("--clients", type=int, default=20, help="of the closed loop (%(default)s)")
-    parser.add_argument("--pause", type=float, default=0.02, help="between two requests of a client of the closed loop, in seconds (%(default)s)")
+    parser.add_argument("--pause", type=float, default=0.05, help="between two requests of a client of the closed loop, in seconds (%(default)s)")
     parser.add_argument("--rate", type=int, default=200, help="requests per second of the open loop (%(default)s)")
     parser.add_argument("--continue", action="store_true", dest="goes_on", help="keep the whole rounds of a bench that was stopped, and measure the rest")
     parser.add_argument("--from-results", action="store_true", help=f"write the page anew from {RESULTS.relative_to(ROOT)}, and measure nothing")
@@ -126,6 +127,7 @@ def figures(chosen: argparse.Namespace) -> Figures:
         for start_up in chosen.start_up.split(",")
         for loop in chosen.loops.split(",")
     ]
+    by_start_up = [[load for load in settings if load.start_up == start_up] for start_up in dict.fromkeys(load.start_up for load in settings)]
     host = Host()
     try:
         say("Starting a container with systemd")
@@ -134,11 +136,11 @@ def figures(chosen: argparse.Namespace) -> Figures:
         if chosen.goes_on:
             measured = go_on(measured, ways)
         say(f"\n  {'loop':<8}{'start-up':>8}  {'':<32}{'requests':>9}{'failed':>8}{'p50':>8}{'p99':>9}{'slowest':>10} ms")
-        for repetition, load in itertools.product(range(chosen.repetitions), settings):
-            if measured.whole_rounds(load) > repetition:
+        for repetition, loads in itertools.product(range(chosen.repetitions), by_start_up):
+            if measured.whole_rounds(loads[0]) > repetition:
                 continue
             found = []
-            for result in measure(host, ways, load, repetition):
+            for result in measure(host, ways, loads, repetition):
                 found.append(result)
                 say(
                     f"  {result.loop:<8}{result.start_up:>6g} s  {result.subject:<32}{result.requests:>9,}{result.failed:>8,}"

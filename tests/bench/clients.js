@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Clients of two kinds at once, as in tests/load/load.js, and in one of two loops.
+// Clients of two kinds at once, as in tests/load/load.js, and in one of two loops or in both side by side.
 // Closed: each of so many clients asks, waits for its answer, pauses, and asks again, so a stall keeps requests away.
 // Open: requests come at a fixed rate whatever became of those before, as they do from the world.
 import http from 'k6/http';
 import { Counter } from 'k6/metrics';
 import { sleep } from 'k6';
+import exec from 'k6/execution';
 
 const HALF_RATE = Number(__ENV.BENCH_RATE) / 2;
 const PAUSE = Number(__ENV.BENCH_PAUSE_SECONDS);
@@ -22,10 +23,16 @@ const loops = {
         preAllocatedVUs: HALF_RATE * (Number(__ENV.BENCH_START_UP_SECONDS) + 2),
     },
 };
-const clients = (exec) => Object.assign({ gracefulStop: '300s', exec }, loops[__ENV.BENCH_LOOP]);
+// Named by their loop, by which their samples are told apart.
+const scenarios = {};
+for (const loop of __ENV.BENCH_LOOPS.split(',')) {
+    for (const clients of ['newConnection', 'keepAlive']) {
+        scenarios[`${loop}-${clients}`] = Object.assign({ gracefulStop: '300s', exec: clients }, loops[loop]);
+    }
+}
 
 export const options = {
-    scenarios: { new_connection: clients('newConnection'), keep_alive: clients('keepAlive') },
+    scenarios,
     systemTags: ['status', 'error_code', 'error', 'scenario'],
     discardResponseBodies: true,
 };
@@ -36,7 +43,7 @@ export function setup() {
 
 function count(response) {
     answers.add(1, { release: response.headers['X-Release'] || 'none' });
-    if (__ENV.BENCH_LOOP === 'closed') {
+    if (exec.scenario.name.startsWith('closed')) {
         sleep(PAUSE);
     }
 }

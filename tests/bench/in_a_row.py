@@ -4,8 +4,8 @@
     python tests/bench/in_a_row.py --deploys 5 --start-up 2 --suites bookworm
 
 A round is a quiet run, a good release and a broken one, under loads of the same length. Each suite has a container of
-its own, and those that are asked for run at the same time. The figures go to docs/bench-overlap.md, beside those of
-other suites that were measured before in the same way.
+its own, and those that are asked for run at the same time. The figures go to docs/bench-overlap.json and, as a
+page, to docs/bench-overlap.md, beside those of other suites that were measured before in the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ways import Holdfast
 
 SUITES = ("bullseye", "bookworm", "trixie", "forky")
 PAGE = ROOT / "docs" / "bench-overlap.md"
-RESULTS = CACHE / "in-a-row.json"
+RESULTS = ROOT / "docs" / "bench-overlap.json"
 # The modules of Ansible and the settling of a release, beside two starts of the app.
 BESIDE_START_UP = 10.0
 
@@ -76,7 +76,10 @@ def measure(suite: str, settings: Settings, deploys: int, together: threading.Ba
     """Deploys this many good and this many broken releases in a container of the suite."""
     host = Host(f"holdfast-bench-{suite}")
     front = Holdfast(f"holdfast-{suite}")
-    under_load = functools.partial(run, host, settings, port=front.port, units=front.units)
+
+    def under_load(subject: str, deploy: Deploy | None = None) -> Result:
+        return run(host, [settings], subject, port=front.port, units=front.units, deploy=deploy)[0]
+
     deploy_good = functools.partial(front.switch, strategy="overlap")
     rounds = []
     try:

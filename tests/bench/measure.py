@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run: a load on a front, with a release replaced in the middle of it or not, and what became of each request."""
+"""One run: loads on a front, with a release replaced in the middle of them or not, and what became of each request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAD_IN = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the load of a run is like."""
+    """What one load of a run is like. Those of one run differ in nothing but the loop."""
 
     loop: str
     start_up: float
@@ -69,12 +69,13 @@ class Result:
 class Load:
     """k6 beside the app in the container: no network of containers between them, for any way."""
 
-    def __init__(self, host: Host, port: int, settings: Settings) -> None:
+    def __init__(self, host: Host, port: int, loads: t.Sequence[Settings]) -> None:
         self.host = host
+        settings = loads[0]
         environment = {
             "K6_CSV_TIME_FORMAT": "unix_micro",
             "BENCH_URL": f"http://127.0.0.1:{port}/",
-            "BENCH_LOOP": settings.loop,
+            "BENCH_LOOPS": ",".join(load.loop for load in loads),
             "BENCH_SECONDS": str(settings.seconds),
             "BENCH_CLIENTS": str(settings.clients),
             "BENCH_PAUSE_SECONDS": str(settings.pause),
@@ -101,8 +102,8 @@ class Load:
         if not self._has_begun.wait(timeout=60):
             raise BenchFailed(f"k6 did not begin: {''.join(self._output)}")
 
-    def wait(self) -> Requests:
-        """Waits until every client has its last answer."""
+    def wait(self) -> dict[str, Requests]:
+        """Waits until every client has its last answer. Returns the requests of each loop."""
         status = self._process.wait()
         self._reader.join()
         if status:
@@ -110,14 +111,14 @@ class Load:
         return _read(self.host.sh(f"cat {SAMPLES}"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Requests:
     """All requests of a load, and when each release gave its first and last answer."""
 
-    all: list[Request]
-    first_answer: dict[str, float]
-    last_answer: dict[str, float]
-    not_sent: int
+    all: list[Request] = dataclasses.field(default_factory=list)
+    first_answer: dict[str, float] = dataclasses.field(default_factory=dict)
+    last_answer: dict[str, float] = dataclasses.field(default_factory=dict)
+    not_sent: int = 0
 
 
 class Deploy:
@@ -142,11 +143,11 @@ class Deploy:
         return began, time.time()
 
 
-def run(host: Host, settings: Settings, subject: str, *, port: int, units: t.Sequence[str], deploy: Deploy | None = None) -> Result:
-    """Runs the load, with a deploy in the middle of it or without one."""
-    load = Load(host, port, settings)
+def run(host: Host, loads: t.Sequence[Settings], subject: str, *, port: int, units: t.Sequence[str], deploy: Deploy | None = None) -> list[Result]:
+    """Runs these loads side by side, with a deploy in the middle of them or without one, and says what became of each."""
+    load = Load(host, port, loads)
     load.wait_until_it_begins()
-    memory = _watch_memory(host, units, settings.seconds)
+    memory = _watch_memory(host, units, loads[0].seconds)
     began, ended = math.inf, 0.0
     try:
         time.sleep(LEAD_IN)
@@ -157,10 +158,16 @@ def run(host: Host, settings: Settings, subject: str, *, port: int, units: t.Seq
         samples = memory.communicate()[0]
     if memory.returncode:
         raise BenchFailed(f"{subject}: memory.py ended with status {memory.returncode}")
-    if max(request.ended for request in requests.all) < ended:
-        raise BenchFailed(f"{subject}: the load ended before the deploy did, which took {ended - began:.1f} s, so it proves nothing; use a longer --seconds")
-    alone_after = _alone(requests, deploy.release) - began if deploy and deploy.goes_live else None
-    return _result(subject, settings, requests, alone_after, _memory(samples, began))
+    results = []
+    for settings in loads:
+        found = requests[settings.loop]
+        if max(request.ended for request in found.all) < ended:
+            raise BenchFailed(
+                f"{subject}: the load ended before the deploy, which took {ended - began:.1f} s, so it proves nothing; use a longer --seconds"
+            )
+        alone_after = _alone(found, deploy.release) - began if deploy and deploy.goes_live else None
+        results.append(_result(subject, settings, found, alone_after, _memory(samples, began)))
+    return results
 
 
 def _alone(requests: Requests, release: str) -> float:
@@ -226,25 +233,23 @@ def _percentile(ordered: t.Sequence[float], share: float) -> float:
     return ordered[max(math.ceil(len(ordered) * share / 100), 1) - 1]
 
 
-def _read(samples: str) -> Requests:
+def _read(samples: str) -> dict[str, Requests]:
     """Reads k6's metrics, a row each; those of one request follow one another, http_reqs first and http_req_failed last."""
-    requests: list[Request] = []
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    not_sent = 0
+    loops: dict[str, Requests] = collections.defaultdict(Requests)
     seconds = 0.0
     for row in csv.DictReader(io.StringIO(samples)):
         metric, moment = row["metric_name"], int(row["timestamp"]) / 1e6
+        found = loops[row["scenario"].partition("-")[0]]
         if metric == "http_reqs":
             seconds = 0.0
         elif metric in ("http_req_duration", "http_req_blocked"):  # the request itself, and getting a connection
             seconds += float(row["metric_value"]) / 1000
         elif metric == "http_req_failed":
-            requests.append(Request(moment, seconds, int(row["status"] or 0), row["error"]))
+            found.all.append(Request(moment, seconds, int(row["status"] or 0), row["error"]))
         elif metric == "dropped_iterations":
-            not_sent += int(float(row["metric_value"]))
+            found.not_sent += int(float(row["metric_value"]))
         elif metric == "answers":
             release = row["extra_tags"].partition("release=")[2]
-            first.setdefault(release, moment)
-            last[release] = max(moment, last.get(release, 0.0))
-    return Requests(requests, first, last, not_sent)
+            found.first_answer.setdefault(release, moment)
+            found.last_answer[release] = max(moment, found.last_answer.get(release, 0.0))
+    return loops

@@ -297,6 +297,7 @@ WAYS = [
     Way("overlap", "holdfast, overlap", HOLDFAST, functools.partial(HOLDFAST.switch, strategy="overlap"), ours=True),
     Way("nginx-at-once", "nginx, two ports, the old release stopped at once", NGINX, functools.partial(NGINX.deploy, wait=0)),
     Way("nginx", f"nginx, two ports, the old release stopped after {WAIT} s", NGINX, functools.partial(NGINX.deploy, wait=WAIT)),
+    Way("haproxy-at-once", "HAProxy, two ports, the old release stopped at once", HAPROXY, functools.partial(HAPROXY.deploy, wait=0)),
     Way("haproxy", f"HAProxy, two ports, the old release stopped after {WAIT} s", HAPROXY, functools.partial(HAPROXY.deploy, wait=WAIT)),
     Way("gunicorn", "gunicorn, reloaded by HUP", GUNICORN, GUNICORN.hang_up),
     Way("proxyd", "systemd-socket-proxyd, the app restarts behind it", PROXYD, PROXYD.restart),
