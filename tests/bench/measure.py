@@ -162,9 +162,7 @@ def run(host: Host, loads: t.Sequence[Settings], subject: str, *, port: int, uni
     for settings in loads:
         found = requests[settings.loop]
         if max(request.ended for request in found.all) < ended:
-            raise BenchFailed(
-                f"{subject}: the load ended before the deploy, which took {ended - began:.1f} s, so it proves nothing; use a longer --seconds"
-            )
+            raise BenchFailed(f"{subject}: the load ended before the deploy, which took {ended - began:.1f} s, so it proves nothing; use a longer --seconds")
         alone_after = _alone(found, deploy.release) - began if deploy and deploy.goes_live else None
         results.append(_result(subject, settings, found, alone_after, _memory(samples, began)))
     return results
