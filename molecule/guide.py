@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does what a page of docs/runtimes says, and watches its clients while releases change.
+
+What runs is what stands in the page: its code blocks are the release, how it is built, and the variables of the role. A
+block is a file when the paragraph before it ends with a colon and names it, as in "The app, `server.py`:". Three names
+mean something else: `group_vars/app.yml` holds the variables, `packages` the line that installs what Debian has, and
+`build` the script that makes a release of the other files. It leaves the release in its folder, or in ./release.
+
+A page's app answers GET and POST of / with status 200 and the header X-Release: the last part of its working folder.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import io
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from playbooks import ROOT, SCRATCH, playbook
+
+sys.path.insert(0, str(ROOT / "tests" / "load"))
+
+from load import Load
+
+if t.TYPE_CHECKING:
+    from testinfra.host import Host
+
+    from load import Report, Request
+
+    # Spoils a release in a folder of the controller, or the file of a release that is to end at once.
+    Broken = t.Callable[[Path], None] | str | None
+
+DOCS = ROOT / "docs" / "runtimes"
+# Files whose names look like any other word.
+PLAIN_NAMES = {"build", "packages", "Gemfile", "Makefile", "Rakefile"}
+# A program of such a file that ends at its start; whatever has another suffix can be a script.
+ENDS_AT_ONCE = {
+    ".py": "raise SystemExit(1)\n",
+    **dict.fromkeys((".js", ".mjs", ".cjs"), "process.exit(1)\n"),
+    **dict.fromkeys((".rb", ".ru"), "exit 1\n"),
+}
+SCRIPT_THAT_ENDS_AT_ONCE = "#!/bin/sh\nexit 1\n"
+BACKLOG = 4096
+QUIET_SECONDS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Where a page is tried, what breaks its release (see story()), and how many clients may wait while its app runs."""
+
+    port: int
+    broken: Broken = None
+    backlog: int = BACKLOG
+
+
+# Each with a port of its own, so that they can be on one host.
+PAGES = {
+    "asyncio": Page(4810),
+    # By its command it would be the configuration, and an app that does not load is what gunicorn should notice.
+    "gunicorn": Page(4811, broken="shop.py"),
+    "uvicorn": Page(4812),
+    "hypercorn": Page(4813),
+}
+
+
+class Guide:
+    """What a page has in its code blocks."""
+
+    def __init__(self, path: Path) -> None:
+        blocks = _named_blocks(path.read_text())
+        self.name = path.stem
+        self.variables: dict[str, t.Any] = yaml.safe_load(blocks.pop("group_vars/app.yml"))
+        self.build = blocks.pop("build", "")
+        self.packages = blocks.pop("packages", "")
+        self.files = blocks
+
+
+def _named_blocks(page: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    parts = re.split(r"^```[^\n]*\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    for text, block in zip(parts[::2], parts[1::2]):
+        paragraph = text.rstrip().rpartition("\n\n")[2]
+        named = re.search(r"`([\w./-]+)`[^`]*:\Z", paragraph)
+        if named and (named[1] in PLAIN_NAMES or re.search(r"\w[./]\w", named[1])):
+            if named[1] in found:
+                raise ValueError(f"two blocks of the page are {named[1]}, so nobody could tell which one counts")
+            found[named[1]] = block
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What became of the requests between the beginning of a deploy and that of the next one, and what the deploy left."""
+
+    name: str
+    requests: int
+    failures: dict[str, int]
+    slowest: float
+    quiet_slowest: float
+    # How the playbook ended and what it said; it succeeds unless the release is broken.
+    succeeded: bool
+    said: str
+    # The release that was to answer afterwards, and the one that did.
+    wanted: str
+    release: str
+    # Whether the main process is another one than before.
+    restarted: bool
+    backlog: int
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def is_broken(self) -> bool:
+        return "broken" in self.name
+
+    @property
+    def is_overlap(self) -> bool:
+        return "overlap" in self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    """A page's app that was deployed under load. It still runs when this is told."""
+
+    host: Host
+    name: str
+    variables: dict[str, t.Any]
+    phases: list[Phase]
+    # From the start of the main process until systemd called it active, in seconds: the median of all starts.
+    start_up: float
+    # The fewest clients that might wait at any of the phases' ends, while the app ran.
+    backlog: int
+    # How often each release answered.
+    releases: dict[str, int]
+    socket_kept: bool
+
+    def slowest(self, strategy: str) -> float:
+        """In seconds, of the good releases that took over in this way."""
+        return max(phase.slowest for phase in self.phases if phase.name.startswith(strategy) and not phase.is_broken)
+
+    def remove(self) -> None:
+        done = playbook("remove", self.host, {**self.variables, "app_remove_data": True})
+        assert done.returncode == 0, done.stdout
+
+
+def check(story: Story, *, backlog: int = BACKLOG) -> None:
+    """Fails unless the page's app kept all that the collection promises of it."""
+    wrong = []
+    for phase in story.phases:
+        if not phase.requests:
+            wrong.append(f"{phase.name}: there was no request, so this proves nothing")
+        if phase.failed:
+            wrong.append(f"{phase.name}: {phase.failed} of {phase.requests} requests failed: {phase.failures}")
+        if phase.succeeded == phase.is_broken:
+            wrong.append(f"{phase.name}: the playbook {'succeeded' if phase.succeeded else 'failed'}: {phase.said[-4000:]}")
+        if phase.release != phase.wanted:
+            wrong.append(f"{phase.name}: release {phase.release} answers, and not {phase.wanted}")
+        if phase.is_broken and phase.is_overlap and phase.restarted:
+            wrong.append(f"{phase.name}: the live release was touched")
+        if not phase.is_broken and not phase.restarted:
+            wrong.append(f"{phase.name}: the main process is the one of the release before")
+    if any("broken" in release for release in story.releases):
+        wrong.append(f"clients have seen a broken release: {story.releases}")
+    if not story.socket_kept:
+        wrong.append("the socket unit was restarted")
+    if story.backlog != backlog:
+        wrong.append(f"only {story.backlog} clients may wait while the app runs, and not {backlog}")
+    # Of an app that starts faster the difference is smaller than what else happens on the machine.
+    if story.start_up > 1 and story.slowest("overlap") >= story.slowest("restart"):
+        wrong.append(f"a client waited for {story.slowest('overlap'):.2f} s in overlap, which is no less than in a restart")
+    assert not wrong, "\n".join(wrong)
+
+
+def told(host: Host, name: str) -> Story:
+    """The story of one of the PAGES."""
+    return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken)
+
+
+def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = None) -> Story:
+    """Sets the page's app up on a host and deploys it under load: by restart, by overlap, each also with a broken release, and back.
+
+    `name` is what its units, accounts and folders are called. A release is broken by `broken`; without it, the first file
+    of the release that the app's command names is replaced by a program that ends at once.
+    """
+    app = App(host, guide, port=port, name=name)
+    app.begin_anew()
+    app.install_packages()
+    _expect(playbook("setup", host, app.variables))
+    good, bad = app.build(), app.build_broken(broken)
+    _expect(app.deploy("first", good))
+    socket_since = app.shown("socket", "ActiveEnterTimestampMonotonic")
+    steps: list[tuple[str, str, t.Callable[[], subprocess.CompletedProcess[str]]]] = [
+        ("restart", "second", lambda: app.deploy("second", good, app_switch="restart")),
+        ("restart again", "third", lambda: app.deploy("third", good, app_switch="restart")),
+        ("restart, broken", "third", lambda: app.deploy("broken-1", bad, app_switch="restart")),
+        ("overlap", "fourth", lambda: app.deploy("fourth", good, app_switch="overlap")),
+        ("overlap again", "fifth", lambda: app.deploy("fifth", good, app_switch="overlap")),
+        ("overlap, broken", "fifth", lambda: app.deploy("broken-2", bad, app_switch="overlap")),
+        ("rollback", "fourth", lambda: playbook("rollback", host, app.variables)),
+    ]
+    seen: list[dict[str, t.Any]] = []
+    times: list[float] = []
+    start_ups: list[float] = []
+    with under_load(f"http://{app.address}:{port}/", SCRATCH / f"{app.container}-{name}-ended") as reports:
+        time.sleep(QUIET_SECONDS)
+        for title, wanted, do in steps:
+            process = app.shown("service", "MainPID")
+            times.append(time.time())
+            done = do()
+            left = {"release": app.answers(), "restarted": app.shown("service", "MainPID") != process, "backlog": app.backlog()}
+            seen.append({"name": title, "succeeded": done.returncode == 0, "said": done.stdout, "wanted": wanted, **left})
+            start_ups.append(app.start_up())
+        # Who waits for the last one is answered too.
+        time.sleep(2)
+    quiet, *windows = _windows(reports[0].requests, times)
+    return Story(
+        host=host,
+        name=name,
+        variables=app.variables,
+        phases=[_phase(found, window, _slowest(quiet)) for found, window in zip(seen, windows)],
+        start_up=statistics.median(start_ups),
+        backlog=min(found["backlog"] for found in seen),
+        releases=reports[0].releases,
+        socket_kept=app.shown("socket", "ActiveEnterTimestampMonotonic") == socket_since,
+    )
+
+
+def _windows(requests: list[Request], times: list[float]) -> list[list[Request]]:
+    """The requests by when they ended: those before the first of these times, and those from each one on."""
+    found: list[list[Request]] = [[] for _number in range(len(times) + 1)]
+    for request in requests:
+        found[bisect.bisect(times, request.ended)].append(request)
+    return found
+
+
+def _phase(found: dict[str, t.Any], requests: list[Request], quiet_slowest: float) -> Phase:
+    failures = collections.Counter(request.error or f"status {request.status}" for request in requests if request.failed)
+    return Phase(**found, requests=len(requests), failures=dict(failures), slowest=_slowest(requests), quiet_slowest=quiet_slowest)
+
+
+def _slowest(requests: list[Request]) -> float:
+    return max((request.seconds for request in requests), default=0.0)
+
+
+def _expect(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout
+
+
+@contextlib.contextmanager
+def under_load(url: str, until: Path) -> t.Iterator[list[Report]]:
+    """Clients from outside, as long as `until` is not there; what became of their requests is known at the end."""
+    until.unlink(missing_ok=True)
+    reports: list[Report] = []
+    # It shares the machine with all else, and measures what clients wait for and not how much an app can do.
+    load = Load(url, seconds=1800, clients=24, pause=0.2, until=until)
+    try:
+        yield reports
+    finally:
+        until.touch()
+        reports.append(load.wait())
+
+
+class App:
+    """The app of a page on a host, under a name and at a port of its own."""
+
+    def __init__(self, host: Host, guide: Guide, *, port: int, name: str) -> None:
+        self.host = host
+        self.container = str(host.backend.get_hostname())
+        self.guide = guide
+        self.port = port
+        self.variables = {**_elsewhere(guide.variables, port, name), "app_hosts": self.container}
+        self.name = name
+        # What was built of the same before is still good.
+        content = repr([guide.files, guide.build, guide.packages])
+        self.folder = f"/var/tmp/{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    @property
+    def address(self) -> str:
+        return subprocess.run([ROOT / "tools/container", "address", self.container], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def shown(self, kind: str, name: str) -> str:
+        """What systemd shows of the app's service or socket."""
+        return str(self.host.check_output(f"systemctl show --value --property={name} {self.name}.{kind}"))
+
+    def begin_anew(self) -> None:
+        """Removes what an earlier story has left."""
+        if self.host.run(f"test -e /srv/{self.name}").rc == 0:
+            _expect(playbook("remove", self.host, {**self.variables, "app_remove_data": True}))
+
+    def install_packages(self) -> None:
+        words = shlex.split(self.guide.packages, comments=True)
+        wanted = " ".join(word for word in words[words.index("install") + 1 :] if not word.startswith("-")) if words else ""
+        if wanted and self.host.run(f"dpkg --status {wanted}").rc:
+            self.host.check_output("echo 'Acquire::Retries \"10\";' >/run/patient-apt")
+            self.host.check_output(f"export APT_CONFIG=/run/patient-apt DEBIAN_FRONTEND=noninteractive; apt-get update -qq; {self.guide.packages}")
+
+    def build(self) -> str:
+        """Builds a release as the page says, and returns its archive on the host."""
+        archive = f"{self.folder}/good.tar.gz"
+        if self.host.run(f"test -e {archive}").rc:
+            self.host.check_output(f"rm -rf {self.folder}; mkdir -p {self.folder}/source")
+            self._inside("tar", "--extract", f"--directory={self.folder}/source", given=_packed(self.guide.files))
+            self._inside("sh", "-euc", f"cd {self.folder}/source\n{self.guide.build}")
+            self.host.check_output(f"cd {self.folder}; mv $(test -d source/release && echo source/release || echo source) content")
+            self._pack("content", archive)
+        return archive
+
+    def build_broken(self, broken: Broken) -> str:
+        """The same release, and something of it is broken; see story()."""
+        archive = f"{self.folder}/broken.tar.gz"
+        self.host.check_output(f"cd {self.folder}; rm -rf broken; cp -a content broken")
+        if callable(broken):
+            with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+                spoilt = Path(folder, "content")
+                subprocess.run(["podman", "cp", f"{self.container}:{self.folder}/broken", spoilt], check=True)
+                broken(spoilt)
+                self.host.check_output(f"rm -rf {self.folder}/broken")
+                subprocess.run(["podman", "cp", spoilt, f"{self.container}:{self.folder}/broken"], check=True)
+        else:
+            path = broken or self._main_file()
+            text = ENDS_AT_ONCE.get(Path(path).suffix, SCRIPT_THAT_ENDS_AT_ONCE)
+            # In its place, so that its mode stays.
+            self.host.check_output(f"printf %s %s >{self.folder}/broken/{path}", "%s", text)
+        self._pack("broken", archive)
+        return archive
+
+    def _main_file(self) -> str:
+        """The first file of the release that the command of the service names, as a path or as a module of Python."""
+        words = re.findall(r"[\w./:-]+", self.shown("service", "ExecStart").partition("argv[]=")[2].partition(";")[0])
+        modules = [f"{word.partition(':')[0].replace('.', '/')}.py" for word in words if ":" in word]
+        named = [word for word in words + modules if not word.startswith(("/", "-"))]
+        # A link leads out of the release, as that of a venv to its Python does.
+        found = self.host.run(f"cd {self.folder}/content; for file in {' '.join(named)}; do [ -L $file ] || [ ! -f $file ] || echo $file; done").stdout
+        assert found, f"none of {named} is a file of the release, so say what breaks it"
+        return str(found).split()[0]
+
+    def deploy(self, release: str, archive: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        given = {"app_release_id": release, "app_release_src": archive, "app_release_remote_src": True}
+        return playbook("deploy", self.host, {**self.variables, **given, **variables})
+
+    def answers(self) -> str:
+        """The release that answers now."""
+        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/', timeout=60).headers['X-Release'])"
+        return str(self.host.check_output(f'python3 -c "{script}"')).strip()
+
+    def backlog(self) -> int:
+        """How many clients may wait now, as the kernel has it; the app's own listen() may have changed it."""
+        return int(self.host.check_output(f"ss --no-header --listening --numeric --tcp 'sport = :{self.port}'").split()[2])
+
+    def start_up(self) -> float:
+        begun, active = (int(self.shown("service", name)) for name in ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"))
+        return (active - begun) / 1e6
+
+    def _pack(self, folder: str, archive: str) -> None:
+        self.host.check_output(f"tar --create --gzip --file {archive}.part --directory {self.folder}/{folder} . && mv {archive}.part {archive}")
+
+    def _inside(self, *command: str, given: bytes = b"") -> None:
+        entered = ["podman", "exec", "--interactive", self.container, *command]
+        done = subprocess.run(entered, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, done.stdout.decode()
+
+
+def _packed(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text.encode())
+            entry.mode = 0o755 if text.startswith("#!") else 0o644
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def _elsewhere(variables: dict[str, t.Any], port: int, name: str) -> dict[str, t.Any]:
+    """The page's variables with another port and another name, where clients from outside are let in."""
+    own = str(variables["app_name"])
+    first = variables["app_listen"][0]
+    own_port = re.search(r"\d+\Z", str(first["listen"] if isinstance(first, dict) else first))
+    assert own_port, f"{first} has no port that clients could come to"
+    moved = {
+        # All that stands for the app on a host: its units, accounts and folders.
+        rf"(?<=/srv/|/run/|/etc/){re.escape(own)}(?=/|$)": name,
+        rf"(?<![\d.]){own_port[0]}(?![\d.])": str(port),
+    }
+
+    def change(value: t.Any) -> t.Any:
+        if isinstance(value, dict):
+            return {key: change(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [change(each) for each in value]
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            return value
+        text = str(value)
+        for old, new in moved.items():
+            text = re.sub(old, new, text)
+        return type(value)(text)
+
+    changed: dict[str, t.Any] = change(variables)
+    let_in = yaml.safe_load(yaml.safe_dump(changed["app_listen"]).replace("127.0.0.1:", "0.0.0.0:").replace("[::1]:", "[::]:"))
+    # The command may say the app's name, so that stays.
+    return {**changed, "app_listen": let_in, "app_ext_name": name}
