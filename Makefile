@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check molecule bench bench-overlap clean
+.PHONY: help demo test check quality sanity-all docs molecule bench bench-overlap clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -9,8 +9,11 @@ export ANSIBLE_CONFIG := $(CURDIR)/tests/ansible.cfg
 
 help:
 	@echo "make demo       deploys an app under load in a container, and says what the clients saw"
-	@echo "make test       everything CI runs"
+	@echo "make test       check and molecule: what has to pass before a change goes in"
 	@echo "make check      the fast part: linters, sanity, unit tests"
+	@echo "make quality    what others judge by: galaxy-importer at its strictest, ansible-doc of everything, REUSE"
+	@echo "make sanity-all ansible-test sanity with every supported ansible-core on every Python that is there"
+	@echo "make docs       the site, in .cache/site, with no warning"
 	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
 	@echo "make bench-overlap  deploys forty releases in a row on every systemd; BENCH='--suites bookworm' on one, BENCH='--deploys 2 --start-up 2' for minutes"
@@ -25,6 +28,17 @@ test: check molecule
 check:
 	@tools/setup
 	@tools/check
+
+quality:
+	@tools/setup
+	@tools/quality
+
+sanity-all:
+	@tools/setup
+	@tools/sanity --all
+
+docs:
+	@tools/docs
 
 molecule:
 	@tools/setup
