@@ -54,26 +54,46 @@ ENDS_AT_ONCE = {
     **dict.fromkeys((".rb", ".ru"), "exit 1\n"),
 }
 SCRIPT_THAT_ENDS_AT_ONCE = "#!/bin/sh\nexit 1\n"
+# Connects twice, one of them asks something, and both ask after the service has been told to restart.
+ASK_WHILE_IT_STOPS = """
+import http.client, subprocess, sys, time
+clients = [http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20) for _number in range(2)]
+for client in clients:
+    client.connect()
+    # Else it would connect again by itself.
+    client.auto_open = False
+clients[0].request("GET", "/")
+clients[0].getresponse().read()
+subprocess.run(["systemctl", "restart", "--no-block", sys.argv[2]], check=True)
+time.sleep(0.4)
+for client in clients:
+    client.request("GET", "/")
+    print(client.getresponse().status)
+"""
 BACKLOG = 4096
 QUIET_SECONDS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """Where a page is tried, what breaks its release (see story()), and how many clients may wait while its app runs."""
+    """Where a page is tried, what breaks its release (see story()), and how many clients may wait while its app runs.
+
+    CI tries it on one suite, and `make runtimes` on both.
+    """
 
     port: int
+    suite: str
     broken: Broken = None
     backlog: int = BACKLOG
 
 
 # Each with a port of its own, so that they can be on one host.
 PAGES = {
-    "asyncio": Page(4810),
+    "asyncio": Page(4810, "bookworm"),
     # By its command it would be the configuration, and an app that does not load is what gunicorn should notice.
-    "gunicorn": Page(4811, broken="shop.py"),
-    "uvicorn": Page(4812),
-    "hypercorn": Page(4813),
+    "gunicorn": Page(4811, "bookworm", broken="shop.py"),
+    "uvicorn": Page(4812, "trixie"),
+    "hypercorn": Page(4813, "trixie"),
 }
 
 
@@ -138,9 +158,7 @@ class Phase:
 class Story:
     """A page's app that was deployed under load. It still runs when this is told."""
 
-    host: Host
-    name: str
-    variables: dict[str, t.Any]
+    app: App
     phases: list[Phase]
     # From the start of the main process until systemd called it active, in seconds: the median of all starts.
     start_up: float
@@ -153,10 +171,6 @@ class Story:
     def slowest(self, strategy: str) -> float:
         """In seconds, of the good releases that took over in this way."""
         return max(phase.slowest for phase in self.phases if phase.name.startswith(strategy) and not phase.is_broken)
-
-    def remove(self) -> None:
-        done = playbook("remove", self.host, {**self.variables, "app_remove_data": True})
-        assert done.returncode == 0, done.stdout
 
 
 def check(story: Story, *, backlog: int = BACKLOG) -> None:
@@ -188,7 +202,7 @@ def check(story: Story, *, backlog: int = BACKLOG) -> None:
 
 
 def told(host: Host, name: str) -> Story:
-    """The story of one of the PAGES."""
+    """The story of one of the PAGES, on this host."""
     return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken)
 
 
@@ -201,9 +215,9 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
     app = App(host, guide, port=port, name=name)
     app.begin_anew()
     app.install_packages()
-    _expect(playbook("setup", host, app.variables))
+    expect(playbook("setup", host, app.variables))
     good, bad = app.build(), app.build_broken(broken)
-    _expect(app.deploy("first", good))
+    expect(app.deploy("first", good))
     socket_since = app.shown("socket", "ActiveEnterTimestampMonotonic")
     steps: list[tuple[str, str, t.Callable[[], subprocess.CompletedProcess[str]]]] = [
         ("restart", "second", lambda: app.deploy("second", good, app_switch="restart")),
@@ -217,7 +231,7 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
     seen: list[dict[str, t.Any]] = []
     times: list[float] = []
     start_ups: list[float] = []
-    with under_load(f"http://{app.address}:{port}/", SCRATCH / f"{app.container}-{name}-ended") as reports:
+    with app.under_load() as reports:
         time.sleep(QUIET_SECONDS)
         for title, wanted, do in steps:
             process = app.shown("service", "MainPID")
@@ -230,9 +244,7 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
         time.sleep(2)
     quiet, *windows = _windows(reports[0].requests, times)
     return Story(
-        host=host,
-        name=name,
-        variables=app.variables,
+        app=app,
         phases=[_phase(found, window, _slowest(quiet)) for found, window in zip(seen, windows)],
         start_up=statistics.median(start_ups),
         backlog=min(found["backlog"] for found in seen),
@@ -258,22 +270,8 @@ def _slowest(requests: list[Request]) -> float:
     return max((request.seconds for request in requests), default=0.0)
 
 
-def _expect(done: subprocess.CompletedProcess[str]) -> None:
+def expect(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout
-
-
-@contextlib.contextmanager
-def under_load(url: str, until: Path) -> t.Iterator[list[Report]]:
-    """Clients from outside, as long as `until` is not there; what became of their requests is known at the end."""
-    until.unlink(missing_ok=True)
-    reports: list[Report] = []
-    # It shares the machine with all else, and measures what clients wait for and not how much an app can do.
-    load = Load(url, seconds=1800, clients=24, pause=0.2, until=until)
-    try:
-        yield reports
-    finally:
-        until.touch()
-        reports.append(load.wait())
 
 
 class App:
@@ -298,10 +296,27 @@ class App:
         """What systemd shows of the app's service or socket."""
         return str(self.host.check_output(f"systemctl show --value --property={name} {self.name}.{kind}"))
 
+    @contextlib.contextmanager
+    def under_load(self) -> t.Iterator[list[Report]]:
+        """Clients from outside; what became of their requests is known at the end."""
+        until = SCRATCH / f"{self.container}-{self.name}-ended"
+        until.unlink(missing_ok=True)
+        reports: list[Report] = []
+        # It shares the machine with all else, and measures what clients wait for and not how much an app can do.
+        load = Load(f"http://{self.address}:{self.port}/", seconds=1800, clients=24, pause=0.2, until=until)
+        try:
+            yield reports
+        finally:
+            until.touch()
+            reports.append(load.wait())
+
     def begin_anew(self) -> None:
         """Removes what an earlier story has left."""
         if self.host.run(f"test -e /srv/{self.name}").rc == 0:
-            _expect(playbook("remove", self.host, {**self.variables, "app_remove_data": True}))
+            self.remove()
+
+    def remove(self) -> None:
+        expect(playbook("remove", self.host, {**self.variables, "app_remove_data": True}))
 
     def install_packages(self) -> None:
         words = shlex.split(self.guide.packages, comments=True)
@@ -318,29 +333,33 @@ class App:
             self._inside("tar", "--extract", f"--directory={self.folder}/source", given=_packed(self.guide.files))
             self._inside("sh", "-euc", f"cd {self.folder}/source\n{self.guide.build}")
             self.host.check_output(f"cd {self.folder}; mv $(test -d source/release && echo source/release || echo source) content")
-            self._pack("content", archive)
+            # Under its name only when it is whole.
+            self.host.check_output(f"tar --create --gzip --file {archive}.part --directory {self.folder}/content . && mv {archive}.part {archive}")
         return archive
 
     def build_broken(self, broken: Broken) -> str:
         """The same release, and something of it is broken; see story()."""
-        archive = f"{self.folder}/broken.tar.gz"
-        self.host.check_output(f"cd {self.folder}; rm -rf broken; cp -a content broken")
         if callable(broken):
-            with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-                spoilt = Path(folder, "content")
-                subprocess.run(["podman", "cp", f"{self.container}:{self.folder}/broken", spoilt], check=True)
-                broken(spoilt)
-                self.host.check_output(f"rm -rf {self.folder}/broken")
-                subprocess.run(["podman", "cp", spoilt, f"{self.container}:{self.folder}/broken"], check=True)
-        else:
-            path = broken or self._main_file()
-            text = ENDS_AT_ONCE.get(Path(path).suffix, SCRIPT_THAT_ENDS_AT_ONCE)
-            # In its place, so that its mode stays.
-            self.host.check_output(f"printf %s %s >{self.folder}/broken/{path}", "%s", text)
-        self._pack("broken", archive)
+            return self.build_changed("broken", broken)
+        path = broken or self.main_file()
+        text = ENDS_AT_ONCE.get(Path(path).suffix, SCRIPT_THAT_ENDS_AT_ONCE)
+        # In its place, so that its mode stays.
+        return self.build_changed("broken", lambda content: (content / path).write_text(text))
+
+    def build_changed(self, name: str, change: t.Callable[[Path], t.Any]) -> str:
+        """The same release after a change of its content, which is brought to the controller for that."""
+        archive = f"{self.folder}/{name}.tar.gz"
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+            content = Path(folder, "content")
+            content.mkdir()
+            packed = self._inside("tar", "--create", f"--directory={self.folder}/content", ".")
+            subprocess.run(["tar", "--extract", "--directory", content], input=packed, check=True)
+            change(content)
+            packed = subprocess.run(["tar", "--create", "--gzip", "--directory", content, "."], check=True, stdout=subprocess.PIPE).stdout
+            self._inside("sh", "-c", f"cat >{archive}", given=packed)
         return archive
 
-    def _main_file(self) -> str:
+    def main_file(self) -> str:
         """The first file of the release that the command of the service names, as a path or as a module of Python."""
         words = re.findall(r"[\w./:-]+", self.shown("service", "ExecStart").partition("argv[]=")[2].partition(";")[0])
         modules = [f"{word.partition(':')[0].replace('.', '/')}.py" for word in words if ":" in word]
@@ -359,6 +378,12 @@ class App:
         script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/', timeout=60).headers['X-Release'])"
         return str(self.host.check_output(f'python3 -c "{script}"')).strip()
 
+    def ask_while_it_stops(self) -> list[str]:
+        """What two clients get who are connected when the app is told to stop, and ask only then; one has asked before."""
+        asked = self.host.run("python3 -c %s %s %s", ASK_WHILE_IT_STOPS, str(self.port), f"{self.name}.service")
+        self.host.check_output(f"systemctl start {self.name}.service")
+        return str(asked.stdout).split() or [asked.stderr]
+
     def backlog(self) -> int:
         """How many clients may wait now, as the kernel has it; the app's own listen() may have changed it."""
         return int(self.host.check_output(f"ss --no-header --listening --numeric --tcp 'sport = :{self.port}'").split()[2])
@@ -367,13 +392,10 @@ class App:
         begun, active = (int(self.shown("service", name)) for name in ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"))
         return (active - begun) / 1e6
 
-    def _pack(self, folder: str, archive: str) -> None:
-        self.host.check_output(f"tar --create --gzip --file {archive}.part --directory {self.folder}/{folder} . && mv {archive}.part {archive}")
-
-    def _inside(self, *command: str, given: bytes = b"") -> None:
-        entered = ["podman", "exec", "--interactive", self.container, *command]
-        done = subprocess.run(entered, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        assert done.returncode == 0, done.stdout.decode()
+    def _inside(self, *command: str, given: bytes = b"") -> bytes:
+        done = subprocess.run(["podman", "exec", "--interactive", self.container, *command], input=given, capture_output=True, check=False)
+        assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+        return done.stdout
 
 
 def _packed(files: dict[str, str]) -> bytes:
