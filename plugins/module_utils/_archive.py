@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the holdfast.systemd developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unpacking an archive that nobody trusts into a folder that it cannot leave, and packing one. Private to the collection."""
+"""Unpacking an archive that nobody trusts into a folder that it cannot leave, and packing one. Private to the collection.
+
+What belongs here knows bytes, names and a folder, and trusts no word of an archive. What a release is, and where it goes,
+belongs to _releases.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the holdfast.systemd developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that several modules share, each paired with a fragment in plugins/doc_fragments. Private to the collection."""
+"""Options that several modules share, each paired with a fragment in plugins/doc_fragments. Private to the collection.
+
+What belongs here is the declaration alone, and only of an option that more than one module has. What follows from its value
+belongs to whoever reads it.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@
 """The commands of a deploy, and the unit that runs them as the service would. Private to the collection.
 
 Everything here is pure but for a look whether the release brings a program. It is a part of the helper that an app with
-a deploy user gets, so it needs nothing but the standard library and _unit_file.
+a deploy user gets, so it needs nothing but the standard library and _unit_file. Starting that unit belongs to _systemd, and
+when that is done to _switch.
 """
 
 from __future__ import annotations

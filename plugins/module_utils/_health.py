@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Probes: one look from outside at whether an app answers as it should. Private to the collection.
 
-A probe returns None when all is well and otherwise a sentence that says what it saw.
+A probe returns None when all is well and otherwise a sentence that says what it saw. What belongs here looks once, as a
+client would. How often, and what follows from it, belongs to _service; what systemd knows of the app does not belong here.
 """
 
 from __future__ import annotations

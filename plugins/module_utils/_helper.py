@@ -13,6 +13,8 @@ believed: every word is matched whole, every path is made here, and of his surro
     run UNIT RELEASE TIMEOUT VARIABLE  <JSON        commands of a deploy, as the service would run them
     forget UNIT...                                  what such a run has left behind
     as-app FOLDER SECONDS COMMAND...                a command with the rights of the app's user
+
+What belongs here is what takes root and cannot be had otherwise. Whatever the deploy user can do with his own rights does not.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 """What follows from how the switches of an app ended. Private to the collection.
 
 Everything here is pure: records go in, oldest first, and no clock and no file decides anything.
+Reading and writing them belongs to _releases.
 A record has at least `id`, `from`, `action` (deploy, rollback or restart) and `result` (ok, failed or interrupted).
 """
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a caller who is not root does what takes root: through the helper of one app, which sudo lets him run. Private to the collection.
 
-The other end is _helper. What may be asked for is decided there.
+The other end is _helper. What may be asked for is decided there; what belongs here is the way there, and what to tell
+somebody who may not go it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 # Copyright (c) 2026, the holdfast.systemd developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queues in front of listening sockets: how long they may get, and how long they are. Private to the collection."""
+"""The queues in front of listening sockets: how long they may get, and how long they are. Private to the collection.
+
+What belongs here looks at a queue that is there and says what to do about it. Which sockets an app has, and what their
+units say, belongs to the filter socket_units.
+"""
 
 from __future__ import annotations
 

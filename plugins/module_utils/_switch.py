@@ -4,6 +4,7 @@
 """A switch as a list of steps, and the way back from each of them. Private to the collection.
 
 Everything here is pure: the plan that check mode shows is the plan that release_switch carries out.
+How a step is done does not belong here; that is _service and _releases.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Unit files as text: sections go in, systemd's syntax comes out, and back. Private to the collection.
 
-Everything here is pure: it touches no file and asks no systemd.
+Everything here is pure: it touches no file and asks no systemd. What belongs here is true of every unit; what an app's units
+say belongs to the role units.
 """
 
 from __future__ import annotations
