@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quality sanity-all docs molecule bench bench-overlap clean
+.PHONY: help demo test check quality sanity-all docs molecule runtimes bench bench-overlap clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -15,6 +15,7 @@ help:
 	@echo "make sanity-all ansible-test sanity with every supported ansible-core on every Python that is there"
 	@echo "make docs       the site, in .cache/site, with no warning"
 	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
+	@echo "make runtimes   deploys the app of every page of docs/runtimes on Debian 12 and 13, and writes the figures down; RUNTIMES='--pages go --suites trixie'"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
 	@echo "make bench-overlap  deploys forty releases in a row on every systemd; BENCH='--suites bookworm' on one, BENCH='--deploys 2 --start-up 2' for minutes"
 	@echo "make clean      removes what the other targets have made"
@@ -44,6 +45,10 @@ molecule:
 	@tools/setup
 	@tools/host tools/molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
+runtimes:
+	@tools/setup
+	@tools/host python tests/runtimes.py $(RUNTIMES)
+
 bench:
 	@tools/setup
 	@tools/host python tests/bench/bench.py $(BENCH)
@@ -53,5 +58,5 @@ bench-overlap:
 	@tools/host python tests/bench/in_a_row.py $(BENCH)
 
 clean:
-	-tools/container stop holdfast-demo holdfast-bench holdfast-bench-bullseye holdfast-bench-bookworm holdfast-bench-trixie holdfast-bench-forky
+	-tools/container stop holdfast-demo holdfast-runtimes-bookworm holdfast-runtimes-trixie holdfast-bench holdfast-bench-bullseye holdfast-bench-bookworm holdfast-bench-trixie holdfast-bench-forky
 	rm -rf .ansible .cache .venv tests/output demo-latency.svg
