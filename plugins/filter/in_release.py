@@ -21,6 +21,9 @@ options:
     description: The app's folder.
     type: str
     required: true
+  _wrap:
+    description: A command to put in front of C(ExecStart), as systemd reads it, which replaces itself by what follows.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -44,13 +47,18 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible_collections.holdfast.systemd.plugins.module_utils import _unit_file
 
+# Up to where a command may stand in front. Some prefixes (@ and :) belong to the program that follows, and those in quotes cannot be moved.
+START = re.compile(r"""^ExecStart=[-+!]*(?=[^-+!@:|\s"'\\]|"(?![-+!@:|]))""", re.MULTILINE)
 
-def in_release(sections: t.Any, folder: str) -> dict[str, dict[str, t.Any]]:
+
+def in_release(sections: t.Any, folder: str, wrap: str = "") -> dict[str, dict[str, t.Any]]:
     """Puts a release in the place of the live one; raises AnsibleFilterError for what cannot stand in a unit file."""
     try:
         text = _unit_file.render(sections)
     except _unit_file.UnitFileError as error:
         raise AnsibleFilterError(str(error)) from None
+    if wrap:
+        text = START.sub(lambda found: f"{found[0]}{wrap} ", text)
     found = _unit_file.parse(re.sub(rf"{re.escape(folder)}/current(?![\w.-])", f"{folder}/releases/%i", text))
     return {section: {key: _value(key, values) for key, values in found.get(section, {}).items()} for section in sections}
 

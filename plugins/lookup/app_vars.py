@@ -43,7 +43,7 @@ if t.TYPE_CHECKING:
 # Each refers only to those before it, of these.
 NAMED_OFTEN = (
     *("app_ext_name", "app_service_name", "app_dir", "app_configuration_dir"),
-    *("app_directory_paths", "app_socket_units", "app_socket_unit_names", "app_socket_streams"),
+    *("app_directory_paths", "app_socket_units", "app_socket_unit_names", "app_socket_streams", "app_preset"),
 )
 
 

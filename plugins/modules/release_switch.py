@@ -296,7 +296,7 @@ class Switch:
         if known.get("Type") not in READY_TYPES and not known.get("ExecStartPost"):
             raise ReleaseError(
                 f"app_switch: overlap must know when a release is ready, and Type={known.get('Type')} does not say so; use app_service_type "
-                "notify, or an ExecStartPost in app_service_options that waits until the release answers, or use app_switch restart"
+                "notify, app_wait_until_accepting, or an ExecStartPost in app_service_options that waits until the release answers, or use app_switch restart"
             )
         if known.get("NonBlocking") != "yes":
             raise ReleaseError(

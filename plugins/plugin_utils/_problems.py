@@ -108,14 +108,30 @@ def _names(app: Variables) -> t.Iterator[str]:
         yield "app_deploy_user, app_deploy_group, app_sudo_users: give names of accounts, of lower-case letters, digits, '_' and '-'"
 
 
+def _runtime(app: Variables) -> t.Iterator[str]:
+    runtime = app.app_runtime
+    if runtime is not None and getattr(app, f"app_preset_{runtime}") is None:
+        yield f"app_runtime: there is no preset for '{runtime}'; ansible-doc -t role holdfast.systemd.app lists those that there are, and generic fits any app"
+
+
 def _commands(app: Variables) -> t.Iterator[str]:
     command, commands = str(app.app_command or ""), app.app_commands
     if not _matches(r"[^\s]", command) or "\n" in command:
-        yield (
-            "app_command: give the command that runs the app, in one line, for instance bin/shop start; with app_release_system mix or distillery it follows "
-            "from app_release_name"
-        )
+        example = f"for instance {app.app_preset.get('for_example', 'bin/shop start')}"
+        if app.app_preset.get("app_command") or app.app_runtime in (None, "generic"):
+            yield (
+                f"app_command: give the command that runs the app, in one line, {example}; with app_release_system mix or distillery it follows "
+                "from app_release_name"
+            )
+        else:
+            yield f"app_command: give the command that runs the app, in one line, {example}; app_runtime {app.app_runtime} cannot know the name of your app"
         return
+    background = re.match(r"\s*\S*bin/\S+\s+(daemon\w*)(\s|\Z)", command)
+    if background and app.app_service_type != "forking" and (app.app_release_system == "mix" or app.app_runtime == "erlang"):
+        yield (
+            f"app_command, app_start_command: {background[1]} leaves the app to run_erl in the background, and a socket belongs to the process that systemd "
+            f"starts (LISTEN_PID); use {'foreground' if app.app_runtime == 'erlang' else 'start'}"
+        )
     if not _all_match(CLOSED_QUOTES, [given for given in [*commands, *app.app_before_switch, *app.app_after_switch] if isinstance(given, str)]):
         yield (
             "app_command, app_exec_start_wrap, app_exec_start_pre, app_exec_stop, app_before_switch, app_after_switch: a quotation mark has no second one, "
@@ -270,9 +286,11 @@ def _switch(app: Variables) -> t.Iterator[str]:
     options, kind = app.app_service_options, app.app_service_type
     if kind == "forking" and app.app_socket_mode != "none":
         yield (
-            "app_service_type: forking cannot work behind a socket, because the process that systemd gives the socket to goes away; run the app in the "
-            "foreground with exec or notify, or use app_socket_mode none"
+            "app_service_type: forking cannot work behind a socket, because the process that systemd gives the socket to (LISTEN_PID) goes away, as with "
+            "daemon and run_erl; run the app in the foreground with exec or notify, or use app_socket_mode none"
         )
+    if _is_true(app.app_wait_until_accepting):
+        yield from _waiting(app)
     if app.app_switch == "reload" and kind != "notify-reload" and not options.get("ExecReload"):
         yield (
             "app_switch: nothing says how the app reloads; give it ExecReload in app_service_options, or app_service_type notify-reload, or use app_switch "
@@ -285,13 +303,31 @@ def _switch(app: Variables) -> t.Iterator[str]:
             f"app_switch: overlap needs two instances on one socket, and with app_socket_mode {app.app_socket_mode} the app binds an address that only one "
             "can have; use app_switch restart"
         )
-    if kind not in ("notify", "notify-reload") and not options.get("ExecStartPost"):
+    if kind not in ("notify", "notify-reload") and not options.get("ExecStartPost") and not _is_true(app.app_wait_until_accepting):
         yield (
-            f"app_switch: overlap must know when a release is ready, and app_service_type {kind} does not say so; use notify, or "
+            f"app_switch: overlap must know when a release is ready, and app_service_type {kind} does not say so; use notify, or app_wait_until_accepting, or "
             "an ExecStartPost in app_service_options that waits until the release answers, or use app_switch restart"
         )
     if not boolean(app.app_socket_non_blocking):
         yield ("app_socket_non_blocking: a stand-in would freeze an app that waits in accept(), so app_switch overlap needs true; else use app_switch restart")
+
+
+def _waiting(app: Variables) -> t.Iterator[str]:
+    by_preset = _is_true(app.app_preset.get("app_wait_until_accepting"))
+    if app.app_socket_mode == "none" and not by_preset:
+        yield (
+            "app_wait_until_accepting: with app_socket_mode none there is no socket that the app is given, and so none to look at; use app_service_type "
+            "notify, or an ExecStartPost in app_service_options that waits until the release answers"
+        )
+    if app.app_socket_mode != "inherit":
+        return  # what a preset says is for a socket, and a proxy waits by itself
+    if not any(key in ("ListenStream", "ListenSequentialPacket") for unit in _socket_units(app) for key in unit["sections"]["Socket"]):
+        yield "app_wait_until_accepting: none of the sockets in app_listen takes connections, so the app would be waited for in vain; set it to false"
+    if boolean(app.app_chroot):
+        yield (
+            "app_wait_until_accepting: a program of the host looks at the app, which app_chroot hides; use app_service_type notify and set it to false, or use "
+            "app_hardening instead of app_chroot"
+        )
 
 
 def _sandbox(app: Variables) -> t.Iterator[str]:
@@ -397,9 +433,22 @@ def _links(app: Variables) -> t.Iterator[str]:
         )
 
 
+def _fleet(app: Variables) -> t.Iterator[str]:
+    batches = [app.app_serial] if isinstance(app.app_serial, (str, int)) else app.app_serial
+    if not batches or not isinstance(batches, t.Sequence) or not _all_match(r"([1-9][0-9]*|([1-9][0-9]?|100)%)\Z", batches):
+        yield (
+            f"app_serial: {app.app_serial!r} does not say how many hosts change at a time; give a number above 0, a percentage up to 100%, or a list of "
+            """these; on the command line a list is JSON, for instance -e '{"app_serial": [1, "25%"]}'"""
+        )
+    for name in ("app_load_balancer_leave", "app_load_balancer_join"):
+        path = getattr(app, name)
+        if path and not os.path.isfile(os.path.expanduser(str(path))):
+            yield f"{name}: '{path}' is no file on the controller; give the path of a file of tasks, from where ansible-playbook is called"
+
+
 QUESTIONS = (
-    *(_containers, _names, _commands, _commands_of_a_deploy, _directories, _units, _environment, _sockets, _switch, _sandbox, _release),
-    *(_deploy_user, _links),
+    *(_containers, _names, _runtime, _commands, _commands_of_a_deploy, _directories, _units, _environment, _sockets, _switch, _sandbox, _release),
+    *(_deploy_user, _links, _fleet),
 )
 
 
@@ -459,6 +508,11 @@ def _opened_by_root(app: Variables) -> list[str]:
 def _words(values: t.Iterable[t.Any]) -> list[str]:
     """Texts and lists of texts, as one list of texts; of what is nothing there is none."""
     return [str(word) for value in values for word in ([value] if isinstance(value, (str, int)) else value or [])]
+
+
+def _is_true(value: t.Any) -> bool:
+    """Whether a switch is on; one that is given as nothing is off."""
+    return boolean(value or False)
 
 
 def _matches(pattern: str, value: object) -> bool:

@@ -18,7 +18,10 @@ DERIVED = {
     "app_service_name": "`app_ext_name`",
     "app_release_name": "the app's name",
     "app_start_command": "`start` for mix, `foreground` for Distillery",
-    "app_command": "required, but for mix and Distillery",
+    "app_release_system": "`generic`, or by the runtime",
+    "app_command": "required, but for mix, Distillery and some runtimes",
+    "app_service_type": "`exec`, or by the runtime",
+    "app_wait_until_accepting": "`false`, or by the runtime",
     "app_working_dir": "the release",
     "app_user": "`app_ext_name`",
     "app_group": "`app_ext_name`",
@@ -71,7 +74,8 @@ def test_the_readme_tells_the_same_types_and_defaults() -> None:
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "app"])
 def test_every_role_speaks_the_vocabulary_of_the_role_app(role: str) -> None:
-    assert load(f"roles/{role}/meta/main.yml")["dependencies"] == [{"role": "holdfast.systemd.app"}]
+    (dependency,) = load(f"roles/{role}/meta/main.yml")["dependencies"]
+    assert dependency["role"] == "holdfast.systemd.app"
     for folder in ("defaults", "vars"):
         if (ROOT / "roles" / role / folder).exists():
             assert all(name.startswith(f"{role}_") for name in load(f"roles/{role}/{folder}/main.yml"))

@@ -279,7 +279,8 @@ class Controller:
         self.loader = DataLoader()
         self.options = self.load("roles/app/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
         self.variables = self.load("roles/app/tasks/main.yml")[0]["vars"]
-        for path in ("roles/app/defaults/main.yml", "roles/app/vars/main.yml", "roles/units/vars/main.yml"):
+        parts = sorted(path.relative_to(ROOT) for path in (ROOT / "roles/app/vars/main").iterdir())
+        for path in ("roles/app/defaults/main.yml", *map(str, parts), "roles/units/vars/main.yml"):
             self.variables.update(self.load(path))
 
     def load(self, path: str) -> t.Any:
