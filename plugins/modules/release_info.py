@@ -16,6 +16,7 @@ extends_documentation_fragment:
   - holdfast.systemd._attributes
   - holdfast.systemd._attributes.info
   - holdfast.systemd._options.app_folder
+  - holdfast.systemd._options.health_check
 options:
   service:
     description: The service unit that runs the app, with its suffix.
@@ -25,6 +26,12 @@ options:
     type: list
     elements: str
     default: []
+  strategy:
+    description: How releases take over, as for M(holdfast.systemd.release_switch). With V(reload) any process of the service may be the one that
+      runs the live release.
+    type: str
+    choices: [restart, overlap, reload]
+    default: restart
 seealso:
   - module: holdfast.systemd.release_stage
   - module: holdfast.systemd.release_switch
@@ -98,6 +105,23 @@ pid:
   description: The main process; 0 if there is none.
   returned: when O(service) is given
   type: int
+healthy:
+  description:
+    - Whether the live release runs, its sockets are active and it passes O(health_check), at one look. Nothing is waited for.
+    - False if no release is live.
+  returned: when O(service) is given
+  type: bool
+disk:
+  description: The file system of the app's folder.
+  returned: success
+  type: dict
+  contains:
+    free:
+      description: How many bytes are left there for those who are not root.
+      type: int
+    total:
+      description: How many bytes it has.
+      type: int
 sockets:
   description: The socket units.
   returned: success
@@ -165,10 +189,12 @@ history:
       type: str
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.holdfast.systemd.plugins.module_utils import _argspec, _history, _sockets
+from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check, CheckError
 from ansible_collections.holdfast.systemd.plugins.module_utils._privileges import way_in
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import ReleaseError, Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._service import Service
@@ -188,19 +214,23 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
         "pending": pending.get("id", ""),
         "history": history,
         "sockets": [],
+        "disk": disk(module.params["path"]),
     }
     if not Systemd.is_running():
         return result
     unit = module.params["service"]
     if unit:
         state = systemd.show(unit, "ActiveState", "StateChangeTimestamp", "MainPID", "StatusText")
-        service = Service(systemd, releases, service=unit, sockets=module.params["socket"])
+        service = Service(systemd, releases, service=unit, sockets=module.params["socket"], reloads=module.params["strategy"] == "reload")
+        # What the check expects may name a release, and here that is the live one.
+        check = Check.read(module.params["health_check"] or {}).about(current or "", written_for="")
         result.update(
             service=state.get("ActiveState", ""),
             status_text=state.get("StatusText", ""),
             since=state.get("StateChangeTimestamp", ""),
             pid=int(state.get("MainPID") or 0),
             running=service.release() or "",
+            healthy=current is not None and service.is_well(current, check=check),
         )
     for name in module.params["socket"]:
         state = systemd.show(name, "ActiveState", "StateChangeTimestamp")
@@ -209,17 +239,30 @@ def look(module: AnsibleModule) -> dict[str, t.Any]:
     return result
 
 
+def disk(folder: str) -> dict[str, int]:
+    """The room on the file system of a folder, or of where it would be made."""
+    folder = os.path.abspath(folder)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    found = os.statvfs(folder)
+    return {"free": found.f_bavail * found.f_frsize, "total": found.f_blocks * found.f_frsize}
+
+
 def main() -> t.NoReturn:
     module = AnsibleModule(
         argument_spec={
             **_argspec.app_folder(),
+            **_argspec.health_check(),
             "service": {"type": "str"},
             "socket": {"type": "list", "elements": "str", "default": []},
+            "strategy": {"type": "str", "choices": ["restart", "overlap", "reload"], "default": "restart"},
         },
         supports_check_mode=True,
     )
     try:
         result = look(module)
+    except CheckError as error:
+        module.fail_json(msg=f"app_health_check: {error}")
     except (ReleaseError, SystemdError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
