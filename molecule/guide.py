@@ -94,6 +94,8 @@ PAGES = {
     "gunicorn": Page(4811, "bookworm", broken="shop.py"),
     "uvicorn": Page(4812, "trixie"),
     "hypercorn": Page(4813, "trixie"),
+    "erlang": Page(4800, "bookworm"),
+    "elixir": Page(4801, "trixie"),
 }
 
 

@@ -20,12 +20,12 @@ testinfra_hosts = ["podman://holdfast-trixie"]
 APP = {
     "app_name": "beam",
     "app_command": "bin/beam",
-    "app_listen": ["127.0.0.1:4961"],
+    "app_listen": ["127.0.0.1:4805"],
     "app_service_type": "notify",
     "app_switch": "overlap",
     "app_stop_timeout": "60s",
     "app_settle_seconds": 0.5,
-    "app_health_check": {"url": "http://127.0.0.1:4961/"},
+    "app_health_check": {"url": "http://127.0.0.1:4805/"},
     "app_release_remote_src": True,
 }
 
@@ -52,15 +52,15 @@ def test_an_old_process_loads_its_own_modules(host: Host) -> None:
     assert done.returncode == 0, done.stdout
     deploy(host, "one")
     slow: dict[str, str] = {}
-    request = threading.Thread(target=lambda: slow.update(ask(host, "/slow?40", port=4961)))
+    request = threading.Thread(target=lambda: slow.update(ask(host, "/slow?40", port=4805)))
     request.start()
     second = threading.Thread(target=deploy, args=(host, "two"))
     second.start()
-    while ask(host, "/", port=4961)["X-Release"] != "two":
+    while ask(host, "/", port=4805)["X-Release"] != "two":
         assert second.is_alive(), "the deploy has ended, and the old release answers"
         time.sleep(0.2)
     assert request.is_alive(), "the old process had nothing left to do, so this proves nothing"
     second.join()
     request.join()
     assert (slow["X-Release"], slow["X-Lazy"]) == ("one", "one")
-    assert ask(host, "/slow?0", port=4961)["X-Lazy"] == "two"
+    assert ask(host, "/slow?0", port=4805)["X-Lazy"] == "two"

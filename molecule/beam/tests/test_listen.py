@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What gen_tcp:listen/2 makes of a socket that it inherits, as the pages about Erlang and Elixir say it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from testinfra.host import Host
+
+PORT = 4804
+PACKAGES = "erlang-base"
+# Becomes erl, with a socket of the given family as file descriptor 3, in which 4096 clients may wait.
+INHERIT = """
+import os, socket, sys
+family, address, program = sys.argv[1:]
+held = socket.socket(getattr(socket, family))
+held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+held.bind("\\0" + address if family == "AF_UNIX" else (address, int(os.environ["LISTENS"])))
+held.listen(4096)
+held.setblocking(False)
+passed = held.detach()
+if passed != 3:
+    os.dup2(passed, 3)
+    os.close(passed)
+os.set_inheritable(3, True)
+os.execvp("erl", ["erl", "-noinput", "-eval", program])
+"""
+# Says what became of it and how many may wait then; if it listens, a client must get through.
+LISTEN = """
+Outcome = try gen_tcp:listen(%(port)d, %(options)s) of
+    {ok, Socket} ->
+        %(client)s,
+        case gen_tcp:accept(Socket, 5000) of {ok, _} -> "accepts"; Failed -> io_lib:format("~0p", [Failed]) end;
+    {error, Reason} -> atom_to_list(Reason)
+catch
+    exit:badarg -> "badarg";
+    _:{badmatch, What}:_ -> io_lib:format("crashes with ~0p", [{badmatch, What}]);
+    exit:{{badmatch, What}, _}:_ -> io_lib:format("crashes with ~0p", [{badmatch, What}])
+end,
+Shown = os:cmd("ss --no-header --listening --numeric --tcp 'sport = :%(listens)d'"),
+Backlog = case string:lexemes(Shown, " ") of [_, _, Number | _] -> Number; _ -> "none" end,
+io:format("~s; ~s~n", [Outcome, Backlog]),
+halt().
+"""
+CONNECT = {
+    "AF_INET": f"{{ok, _}} = gen_tcp:connect({{127, 0, 0, 1}}, {PORT}, [])",
+    "AF_INET6": f"{{ok, _}} = gen_tcp:connect({{0, 0, 0, 0, 0, 0, 0, 1}}, {PORT}, [inet6])",
+    "AF_UNIX": '{ok, _} = gen_tcp:connect({local, <<0, "beam">>}, 0, [local])',
+}
+ADDRESSES = {"AF_INET": "127.0.0.1", "AF_INET6": "::", "AF_UNIX": "beam"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(host: Host) -> None:
+    if host.run(f"dpkg --status {PACKAGES}").rc:
+        patiently = "-qq -o Acquire::Retries=10"
+        host.check_output(f"apt-get update {patiently} && DEBIAN_FRONTEND=noninteractive apt-get install {patiently} --yes --no-install-recommends {PACKAGES}")
+
+
+def listen(host: Host, family: str, options: str, port: int = 0) -> list[str]:
+    """What becomes of it, and how many may wait then."""
+    program = LISTEN % {"port": port, "options": options, "client": CONNECT[family], "listens": PORT}
+    command = f"HOME=/root LISTENS={PORT} timeout 60 python3 -c %s %s %s %s 2>&1"
+    return str(host.run(command, INHERIT, family, ADDRESSES[family], program).stdout).strip().split("; ")
+
+
+@pytest.mark.parametrize("backend", ["inet", "socket"])
+@pytest.mark.parametrize(("family", "option", "shown"), [("AF_INET", "inet", "4096"), ("AF_INET6", "inet6", "4096"), ("AF_UNIX", "local", "none")])
+def test_the_right_family_is_taken_and_the_backlog_kept(host: Host, backend: str, family: str, option: str, shown: str) -> None:
+    assert listen(host, family, f"[{{inet_backend, {backend}}}, {option}, {{fd, 3}}, {{backlog, 4096}}]") == ["accepts", shown]
+
+
+def test_without_a_word_the_family_is_that_of_ipv4(host: Host) -> None:
+    assert listen(host, "AF_INET", "[{fd, 3}, {backlog, 4096}]")[0] == "accepts"
+    assert listen(host, "AF_INET6", "[{fd, 3}, {backlog, 4096}]")[0] == "einval"
+
+
+@pytest.mark.parametrize("backend", ["inet", "socket"])
+def test_without_a_number_the_backlog_is_lowered(host: Host, backend: str) -> None:
+    assert listen(host, "AF_INET", f"[{{inet_backend, {backend}}}, inet, {{fd, 3}}]") == ["accepts", "5"]
+
+
+@pytest.mark.parametrize(("family", "option"), [("AF_INET", "inet6"), ("AF_INET6", "inet"), ("AF_UNIX", "inet"), ("AF_INET", "local")])
+def test_another_family_is_refused(host: Host, family: str, option: str) -> None:
+    assert listen(host, family, f"[{option}, {{fd, 3}}, {{backlog, 4096}}]")[0] == "einval"
+
+
+def test_an_address_is_refused(host: Host) -> None:
+    assert listen(host, "AF_INET", "[inet, {fd, 3}, {backlog, 4096}, {ip, {127, 0, 0, 1}}]")[0] == "einval"
+
+
+def test_a_port_beside_the_descriptor_crashes(host: Host) -> None:
+    assert listen(host, "AF_INET", "[inet, {fd, 3}, {backlog, 4096}]", PORT)[0] == f"crashes with {{badmatch,{PORT}}}"
