@@ -94,6 +94,10 @@ PAGES = {
     "gunicorn": Page(4811, "bookworm", broken="shop.py"),
     "uvicorn": Page(4812, "trixie"),
     "hypercorn": Page(4813, "trixie"),
+    "node": Page(4816, "trixie"),
+    "go": Page(4818, "bookworm"),
+    # Its command names no file of the release.
+    "puma": Page(4820, "bookworm", broken="config.ru"),
     "erlang": Page(4800, "bookworm"),
     "elixir": Page(4801, "trixie"),
 }
