@@ -11,6 +11,7 @@ import typing as t
 import pytest
 import testinfra
 
+from beam.ask import FAMILIES, status
 from clients import asked_all_the_time
 from guide import DOCS, PAGES, Guide, check, expect, story
 from playbooks import playbook
@@ -49,17 +50,6 @@ TRIALS = {
 }
 # A host is part of a test's name, by which the workers share the tests (molecule/conftest.py).
 ON_ITS_HOST = [pytest.param(name, id=f"{name}-{trial.address}") for name, trial in TRIALS.items()]
-ASK = """
-import socket, sys
-where, port = sys.argv[1], int(sys.argv[2])
-if where.startswith("/"):
-    client = socket.socket(socket.AF_UNIX)
-    client.connect(where)
-else:
-    client = socket.create_connection((where, port), timeout=60)
-client.sendall(b"GET / HTTP/1.1\\r\\nHost: test\\r\\nConnection: close\\r\\n\\r\\n")
-print(client.makefile().readline().split()[1])
-"""
 
 
 @pytest.fixture(scope="module", params=ON_ITS_HOST)
@@ -162,13 +152,11 @@ def test_an_app_that_loses_its_heart_is_started_again_and_nobody_is_refused(told
     assert "refused" not in seen
 
 
-def test_every_family_is_served(told: Story) -> None:
-    app = told.app
-    where = {f"[::1]:{app.port}": ["::1"], str(app.port): ["::1", "127.0.0.1"], f"/run/{app.name}.sock": [f"/run/{app.name}.sock"]}
-    for listen, addresses in where.items():
-        expect(playbook("setup", app.host, {**app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))
-        for address in addresses:
-            assert app.host.check_output("python3 -c %s %s %s", ASK, address, str(app.port)) == "200", listen
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_served(told: Story, family: str) -> None:
+    listen, addresses = FAMILIES[family](told.app)
+    expect(playbook("setup", told.app.host, {**told.app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))
+    assert [status(told.app, address) for address in addresses] == ["200"] * len(addresses)
 
 
 def environment(told: Story, process: str) -> list[str]:
