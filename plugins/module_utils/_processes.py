@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the holdfast.systemd developers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes on this host: as whom to run one, where one runs, and which one holds an address. Private to the collection."""
+"""Processes on this host: as whom to run one, where one runs, what it has open, and which one holds an address. Private to the collection.
+
+What belongs here reads what the kernel tells of processes and sockets. What that means for an app belongs to the callers.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How the tables of the kernel say that a socket listens: one of TCP, one of UDP, and one at a path.
 TABLES = {"ListenStream": ("tcp", "0A"), "ListenDatagram": ("udp", "07")}
 ACCEPTS, DATAGRAM = "00010000", "0002"
+EPOLL = "anon_inode:[eventpoll]"
 PORT = re.compile(r"(?:(?P<host>\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:.]+\]):)?(?P<port>\d{1,5})\Z")
 
 
@@ -136,6 +140,85 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def status(pid: int) -> dict[str, str]:
+    """What the kernel tells everybody of a process, by its names for it; nothing if it has gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+            return {name: value.strip() for name, _colon, value in (line.partition(":") for line in stream)}
+    except OSError:
+        return {}
+
+
+def in_group(cgroup: str) -> list[int]:
+    """The processes of a control group and of those below it; none where they cannot be seen."""
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd"):
+        found: list[int] = []
+        for folder, _folders, _files in os.walk(root + cgroup) if cgroup.strip("/") else ():
+            with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", encoding="ascii") as stream:
+                found += [int(line) for line in stream]
+        if found:
+            return sorted(found)
+    return []
+
+
+def environment(pid: int, account: Account) -> dict[str, str]:
+    """What a process was started with, as far as it can be seen and the process has not written over it."""
+    words = _read(pid, "environ", account).split("\0")
+    return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
+
+
+def open_files(pid: int, account: Account | None = None) -> dict[str, str]:
+    """What each open file of a process is, by its number; nothing where nobody lets the caller look, or the process has gone."""
+    found = {}
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = os.readlink(f"/proc/{pid}/fd/{name}")
+    except PermissionError:
+        lines = _as_its_owner(pid, ["find", f"/proc/{pid}/fd", "-printf", "%f %l\n"], account or Account()).splitlines()
+        return {name: target for name, _space, target in (line.partition(" ") for line in lines) if target}
+    except OSError:
+        return {}
+    return found
+
+
+def sockets(files: t.Mapping[str, str]) -> set[str]:
+    """The inodes of those open files that are sockets."""
+    return {found[1] for found in (re.match(r"socket:\[(\d+)\]", target) for target in files.values()) if found}
+
+
+def watched(pid: int, files: t.Mapping[str, str], account: Account) -> set[str]:
+    """The inodes of what a process waits for with epoll."""
+    told = [_read(pid, f"fdinfo/{number}", account) for number, target in files.items() if target == EPOLL]
+    return {str(int(inode, 16)) for text in told for inode in re.findall(r"^tfd:.* ino:([0-9a-f]+)", text, re.MULTILINE)}
+
+
+def _read(pid: int, name: str, account: Account) -> str:
+    try:
+        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except PermissionError:
+        return _as_its_owner(pid, ["cat", f"/proc/{pid}/{name}"], account)
+    except OSError:
+        return ""
+
+
+def _as_its_owner(pid: int, command: list[str], account: Account) -> str:
+    """What a command prints that the owner of a process runs, who may look where root without CAP_SYS_PTRACE may not.
+
+    A caller who is not root takes the account's way to him.
+    """
+    try:
+        owner = os.stat(f"/proc/{pid}")
+        if os.geteuid() != 0:
+            done = account.run(command)
+        else:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, user=owner.st_uid, group=owner.st_gid, extra_groups=[])
+    except OSError:
+        return ""
+    return os.fsdecode(done.stdout)
+
+
 def memory(pid: int) -> tuple[int, int]:
     """How much memory a process uses, and how much this host could still give away, in bytes."""
     return _amount(f"/proc/{pid}/status", "VmRSS"), _amount("/proc/meminfo", "MemAvailable")
@@ -187,18 +270,24 @@ class Holder:
 def holders(directive: str, address: str) -> list[Holder]:
     """Who listens on what a directive of a socket unit names: a port, address:port or a path. Of anything else nobody is known."""
     found = {}
-    for inode, uid in _listening(directive, address):
-        pid = next((pid for pid in _processes(uid) if pid != 1 and inode in _sockets(pid)), None)
+    for inode, uid in listening_at(directive, address):
+        pid = next((pid for pid in _processes(uid) if pid != 1 and inode in sockets(open_files(pid))), None)
         if pid:
             found[pid] = Holder(pid, _program(pid), *_units(pid))
     return list(found.values())
 
 
-def _listening(directive: str, address: str) -> t.Iterator[tuple[str, int]]:
+def can_be_seen(directive: str, address: str) -> bool:
+    """Whether the tables of the kernel tell who listens on what a directive of a socket unit names."""
+    if directive in TABLES and PORT.match(address):
+        return True
+    return address.startswith("/") and directive in ("ListenStream", "ListenDatagram", "ListenSequentialPacket")
+
+
+def listening_at(directive: str, address: str) -> t.Iterator[tuple[str, int]]:
     """The sockets that listen on an address, or on one that includes it: inode and owner of each."""
     if address.startswith("/") and directive in ("ListenStream", "ListenDatagram", "ListenSequentialPacket") and os.path.exists(address):
-        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as stream:
-            rows = [line.rstrip("\n").split(maxsplit=7) for line in stream]
+        rows = paths_table()
         # A path is one file, of whichever kind; the connections that a server has accepted bear its name too.
         yield from ((row[6], os.lstat(address).st_uid) for row in rows if row[7:] == [address] and (row[3] == ACCEPTS or row[4] == DATAGRAM))
     found = PORT.match(address)
@@ -209,26 +298,50 @@ def _listening(directive: str, address: str) -> t.Iterator[tuple[str, int]]:
     except ValueError:  # 1.2.3.444
         return
     kind, listens = TABLES[directive]
+    for row in ports_table(kind):
+        local, state, uid, inode = row[1], row[3], row[7], row[9]
+        if state == listens and int(local.rpartition(":")[2], 16) == port and overlaps(wanted, local.rpartition(":")[0]):
+            yield inode, int(uid)
+
+
+def listening() -> dict[str, str]:
+    """The addresses and paths at which anybody takes connections, by the inodes of the sockets."""
+    found = {row[6]: row[7] for row in paths_table() if row[7:] and row[3] == ACCEPTS}
+    kind, listens = TABLES["ListenStream"]
+    for row in ports_table(kind):
+        if row[3] == listens:
+            host, _colon, port = row[1].rpartition(":")
+            bound = _address(host)
+            found[row[9]] = f"[{bound}]:{int(port, 16)}" if isinstance(bound, ipaddress.IPv6Address) else f"{bound}:{int(port, 16)}"
+    return found
+
+
+def paths_table() -> list[list[str]]:
+    """The kernel's table of sockets at paths, a list of columns for each; one without a path has no eighth."""
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as stream:
+        return [line.rstrip("\n").split(maxsplit=7) for line in stream][1:]
+
+
+def ports_table(kind: str) -> list[list[str]]:
+    """The kernel's table of sockets of tcp or udp, a list of columns for each."""
+    rows: list[list[str]] = []
     for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
-        try:
-            with open(table, encoding="ascii") as stream:
-                rows = [line.split() for line in stream][1:]
-        except FileNotFoundError:
-            continue
-        for row in rows:
-            local, state, uid, inode = row[1], row[3], row[7], row[9]
-            if state == listens and int(local.rpartition(":")[2], 16) == port and overlaps(wanted, local.rpartition(":")[0]):
-                yield inode, int(uid)
+        with contextlib.suppress(FileNotFoundError), open(table, encoding="ascii") as stream:
+            rows += [line.split() for line in stream][1:]
+    return rows
 
 
 def overlaps(wanted: ipaddress.IPv4Address | ipaddress.IPv6Address, local: str) -> bool:
     """Whether an address to listen on conflicts with one that the kernel lists in hexadecimal."""
-    words = [struct.pack("=I", int(local[start : start + 8], 16)) for start in range(0, len(local), 8)]
-    bound = ipaddress.ip_address(b"".join(words))
-    bound, wanted = (getattr(address, "ipv4_mapped", None) or address for address in (bound, wanted))
+    bound, wanted = (getattr(address, "ipv4_mapped", None) or address for address in (_address(local), wanted))
     if ipaddress.ip_address("::") in (bound, wanted):  # which takes IPv4 too
         return True
     return bound.version == wanted.version and (bound == wanted or bound.is_unspecified or wanted.is_unspecified)
+
+
+def _address(local: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    words = [struct.pack("=I", int(local[start : start + 8], 16)) for start in range(0, len(local), 8)]
+    return ipaddress.ip_address(b"".join(words))
 
 
 def _processes(uid: int) -> list[int]:
@@ -238,27 +351,6 @@ def _processes(uid: int) -> list[int]:
         with contextlib.suppress(FileNotFoundError):
             owners[int(name)] = os.stat(f"/proc/{name}").st_uid
     return sorted(owners, key=lambda pid: (owners[pid] != uid, pid))
-
-
-def _sockets(pid: int) -> set[str]:
-    targets = []
-    try:
-        owner = os.stat(f"/proc/{pid}")
-    except OSError:
-        return set()
-    try:
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                targets.append(os.readlink(f"/proc/{pid}/fd/{name}"))
-    except PermissionError:
-        # As for places(): the owner may look where root without CAP_SYS_PTRACE may not.
-        command = ["find", f"/proc/{pid}/fd", "-printf", "%l\n"]
-        targets = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, user=owner.st_uid, group=owner.st_gid, extra_groups=[]
-        ).stdout.splitlines()
-    except OSError:
-        return set()
-    return {found[1] for found in (re.match(r"socket:\[(\d+)\]", target) for target in targets) if found}
 
 
 def _program(pid: int) -> str:

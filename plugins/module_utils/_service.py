@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.holdfast.systemd.plugins.module_utils._commands import Commands
 from ansible_collections.holdfast.systemd.plugins.module_utils._health import Check
-from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, places
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, in_group, places
 from ansible_collections.holdfast.systemd.plugins.module_utils._releases import Releases
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Systemd, SystemdError
 
@@ -150,14 +150,7 @@ class Service:
         return check.probe(folder=folder, account=state.account)
 
     def _processes(self, state: State) -> list[int]:
-        if self.reloads:
-            for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd"):
-                try:
-                    with open(f"{root}{state.cgroup}/cgroup.procs", encoding="ascii") as stream:
-                        return [int(line) for line in stream]
-                except OSError:
-                    continue
-        return [state.pid]
+        return (in_group(state.cgroup) if self.reloads else []) or [state.pid]
 
     def _state(self, unit: str) -> State:
         known = self.systemd.show(unit, "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts", "MainPID", "User", "Group", "ControlGroup")

@@ -14,17 +14,8 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.holdfast.systemd.plugins.module_utils import _findings
 from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import Run, Systemd
-
-# How each runtime is told its backlog, by a word in the command of its process.
-REMEDIES = {
-    "gunicorn": "gunicorn --backlog 4096",
-    "uvicorn": "uvicorn --backlog 4096",
-    "hypercorn": "hypercorn --backlog 4096",
-    "beam": "backlog: 4096 among the transport options of Bandit, Ranch or gen_tcp:listen",
-    "node": "listen({fd: 3, backlog: 4096})",
-    "python": "backlog=4096 where the server starts to listen, or no listen() at all on a socket of systemd's",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +49,7 @@ def listeners(systemd: Systemd, run: Run, unit: str) -> list[Listener]:
 
 def remedy(command: str) -> str:
     """What to change in an app that lowers its backlog, by the command that it runs as."""
-    return next((advice for word, advice in REMEDIES.items() if word in command), "the number that it calls listen() with")
+    return _findings.how("lowered-backlog", _findings.runtime_of(command))
 
 
 def _kernel_limit() -> int:

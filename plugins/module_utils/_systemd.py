@@ -98,6 +98,14 @@ class Systemd:
         """Stops units together and waits until they have stopped."""
         self._manage("stop", *units)
 
+    def begin_to_stop(self, *units: str) -> None:
+        """Tells units to stop, and does not wait until they have."""
+        self._systemctl("stop", "--no-block", "--", *units)
+
+    def kill(self, signal: str, unit: str) -> None:
+        """Sends a signal to all processes of a unit."""
+        self._systemctl("kill", f"--signal={signal}", "--", unit)
+
     def restart(self, unit: str) -> None:
         """Restarts a unit, or starts it, and waits until it is up; raises SystemdError if it does not."""
         self._manage("restart", unit)
