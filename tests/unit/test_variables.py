@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import types
 import typing as t
 from pathlib import Path
 
-import jinja2
 import pytest
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -307,21 +305,8 @@ class Controller:
 
 
 @pytest.fixture(scope="module", name="said")
-def controller() -> t.Iterator[Controller]:
-    # Each question is a Templar of its own, and each would compile the same thousand templates anew: most of the time.
-    compiled: dict[str, types.CodeType] = {}
-    really = jinja2.Environment.compile
-
-    def compile_once(environment: jinja2.Environment, source: t.Any, *arguments: t.Any, **options: t.Any) -> t.Any:
-        if environment.overlayed or not isinstance(source, str):
-            return really(environment, source, *arguments, **options)
-        if source not in compiled:
-            compiled[source] = really(environment, source, *arguments, **options)
-        return compiled[source]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jinja2.Environment, "compile", compile_once)
-        yield Controller()
+def controller(templates_compiled_once: None) -> Controller:
+    return Controller()
 
 
 @pytest.mark.parametrize("case", REFUSED)
