@@ -13,6 +13,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 960, 540
+# Written out with its colon it would be taken for the licence of this file.
+LICENSED = "SPDX-License-Identifier"
 TITLE = "A systemd socket holds the port; the service and, during a deploy, a stand-in accept from it; each runs in a release's folder"
 STYLE = """
   text { fill: #1b1f24 } .small { fill: #59636e; font-size: 12px } .name { font-weight: bold } .on-dark, .on-dark tspan { fill: #ffffff }
@@ -44,7 +46,7 @@ def step(left: int, top: int, number: int) -> str:
 
 def parts() -> t.Iterator[str]:
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif" font-size="14">'
-    yield "<!-- SPDX-License-Identifier: GPL-3.0-or-later -->"
+    yield f"<!-- {LICENSED}: GPL-3.0-or-later -->"
     yield "<!-- Made by docs/pictures/how_it_works.py: change that. -->"
     yield f"<title>{escape(TITLE)}</title>"
     yield f"<style>{STYLE}</style>"
