@@ -80,18 +80,18 @@ def clients_and_socket() -> t.Iterator[str]:
 def services() -> t.Iterator[str]:
     yield arrow("M380 108H444")
     yield text(412, 98, "fd 3", "small", middle=True)
-    yield box("serves", 450, 56, 200, 104)
-    yield text(550, 84, "shop.service", "name on-dark", middle=True)
-    yield text(550, 106, "runs the live release,", "on-dark", middle=True)
-    yield text(550, 124, "and starts again", "on-dark", middle=True)
-    yield text(550, 142, "if it crashes", "on-dark", middle=True)
+    yield box("serves", 450, 56, 212, 104)
+    yield text(556, 84, "shop.service", "name on-dark", middle=True)
+    yield text(556, 106, "runs the live release,", "on-dark", middle=True)
+    yield text(556, 124, "and starts again", "on-dark", middle=True)
+    yield text(556, 142, "if it crashes", "on-dark", middle=True)
     yield arrow("M380 262H444")
     yield text(412, 252, "fd 3", "small", middle=True)
-    yield box("for-now", 450, 210, 200, 104)
-    yield text(550, 238, "shop@2026-11-21.service", "name", middle=True)
-    yield text(550, 260, "the stand-in: there only", middle=True)
-    yield text(550, 278, "while shop.service restarts,", middle=True)
-    yield text(550, 296, "with app_switch: overlap", middle=True)
+    yield box("for-now", 450, 210, 212, 104)
+    yield text(556, 238, "shop@2026-11-21.service", "name", middle=True)
+    yield text(556, 260, "the stand-in: there only", middle=True)
+    yield text(556, 278, "while shop.service restarts,", middle=True)
+    yield text(556, 296, "with app_switch: overlap", middle=True)
 
 
 def releases() -> t.Iterator[str]:
@@ -105,10 +105,10 @@ def releases() -> t.Iterator[str]:
         yield text(764, top + 21, name, "mono")
     yield text(728, 312, "shared/  .deploy/", "mono")
     yield text(728, 330, "data, and the history", "small")
-    yield arrow("M650 108H722")
-    yield text(686, 98, "works in", "small", middle=True)
-    yield arrow("M650 260H746")
-    yield text(690, 250, "works in", "small", middle=True)
+    yield arrow("M662 108H722")
+    yield text(691, 98, "works in", "small", middle=True)
+    yield arrow("M662 260H746")
+    yield text(703, 250, "works in", "small", middle=True)
     yield arrow("M928 108H936V220H902", "link")
 
 

@@ -21,6 +21,8 @@ extensions = ["myst_parser", "sphinx_antsibull_ext"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 # GitHub gives each heading an anchor, and the guides link to them.
 myst_heading_anchors = 4
+# A quotation mark and two dashes may be something to type.
+smartquotes = False
 # What is indented in a role's README may be anything.
 highlight_language = "text"
 
