@@ -86,7 +86,7 @@ def test_the_process_has_its_score(host: Host, app: App, unit: t.Callable[[str],
 def test_the_status_that_the_app_tells_is_shown(app: App) -> None:
     found = module("release_info", app.host, {"path": app.folder, "service": f"{NAME}.service"})
     assert found["status_text"] == "serving release one"
-    assert "status    serving release one" in playbook("status", app.host, app.variables).stdout
+    assert "status    serving release one" in playbook("status", app.host, {**app.variables, "app_status_format": "details"}).stdout
 
 
 # Hangs the app, sees that it hangs, and then asks with 20 clients at once.

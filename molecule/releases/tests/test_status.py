@@ -36,7 +36,7 @@ def info(app: App, deployed: None) -> dict[str, t.Any]:
 
 @pytest.fixture(scope="module")
 def shown(app: App, deployed: None) -> Run:
-    run = app.play("status", {"status": {}})
+    run = app.play("status", {"status": {"app_status_format": "details"}})
     assert run.succeeded, run.output
     return run
 

@@ -102,7 +102,7 @@ def test_health_checks_of_every_kind(host: Host, app: Unrooted, check: dict[str,
 
 
 def test_he_sees_what_is_live(app: Unrooted) -> None:
-    done = app.run("status", *AS_DEPLOYER)
+    done = app.run("status", *AS_DEPLOYER, app_status_format="details")
     assert done.returncode == 0, done.stdout
     assert f"running   {app.current()}" in done.stdout
     assert "0.0.0.0:4910: 0 waiting, backlog 4096" in done.stdout
