@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quality sanity-all docs molecule runtimes bench bench-overlap clean
+.PHONY: help demo test check quality sanity-all docs molecule runtimes bench bench-overlap bench-fleet clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -18,6 +18,7 @@ help:
 	@echo "make runtimes   deploys the app of every page of docs/runtimes on Debian 12 and 13, and writes the figures down; RUNTIMES='--pages go --suites trixie'"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
 	@echo "make bench-overlap  deploys forty releases in a row on every systemd; BENCH='--suites bookworm' on one, BENCH='--deploys 2 --start-up 2' for minutes"
+	@echo "make bench-fleet  measures what a deploy to 1 to 20 hosts costs the controller; ANSISTRANO=path of that role beside it, BENCH='--hosts 1,5 --repetitions 1' for minutes"
 	@echo "make clean      removes what the other targets have made"
 
 demo:
@@ -57,6 +58,10 @@ bench-overlap:
 	@tools/setup
 	@tools/host python tests/bench/in_a_row.py $(BENCH)
 
+bench-fleet:
+	@tools/setup
+	@tools/host python tests/bench/fleet.py $(if $(ANSISTRANO),--ansistrano $(ANSISTRANO)) $(BENCH)
+
 clean:
-	-tools/container stop holdfast-demo holdfast-runtimes-bookworm holdfast-runtimes-trixie holdfast-bench holdfast-bench-bullseye holdfast-bench-bookworm holdfast-bench-trixie holdfast-bench-forky
+	-tools/container stop holdfast-demo holdfast-runtimes-bookworm holdfast-runtimes-trixie holdfast-bench holdfast-bench-bullseye holdfast-bench-bookworm holdfast-bench-trixie holdfast-bench-forky $(addprefix holdfast-bench-fleet-,$(shell seq 0 19))
 	rm -rf .ansible .cache .venv tests/output demo-latency.svg
