@@ -25,6 +25,7 @@ import typing as t
 
 RETRY_SECONDS = 0.03
 FIRST_FD = 3
+MOST_TOLD = 5
 # What an epoll set says of each member: its number where it was added, what is waited for there, and the inode (since Linux 4.13).
 MEMBER = re.compile(r"^tfd:\s*(?P<fd>\d+)\s+events:\s*(?P<events>[0-9a-f]+)(?:.*\bino:(?P<inode>[0-9a-f]+))?", re.MULTILINE)
 READABLE = 0x001
@@ -183,7 +184,8 @@ def main() -> None:
     started = time.monotonic()
 
     def give_up(_number: int, _frame: types.FrameType | None) -> None:
-        seen = ", ".join(map(instance.describe, instance.processes()))
+        processes = instance.processes()
+        seen = ", ".join(map(instance.describe, processes[:MOST_TOLD])) + (f" and {len(processes) - MOST_TOLD} more" if processes[MOST_TOLD:] else "")
         sys.exit(
             f"app_wait_until_accepting: told to stop after {time.monotonic() - started:.0f} s in which no process of this instance has waited for connections "
             f"on {where}; there is {seen}. The app must take the socket that it is given, as file descriptor {FIRST_FD}"
