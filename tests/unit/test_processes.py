@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.holdfast.systemd.plugins.module_utils import _processes
-from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Holder, holders
+from ansible_collections.holdfast.systemd.plugins.module_utils._processes import Account, Holder, holders
 
 STREAM, DATAGRAM = "ListenStream", "ListenDatagram"
 ME = [os.getpid()]
@@ -134,3 +135,57 @@ def test_a_holder_is_named_with_its_unit() -> None:
     assert str(Holder(7, "nginx", "nginx.service")) == "PID 7 (nginx, nginx.service)"
     assert str(Holder(7, "python3", "", "shop.service of user@1000.service")) == "PID 7 (python3, shop.service of user@1000.service)"
     assert str(Holder(7, "python3", "")) == "PID 7 (python3)"
+
+
+def test_what_a_process_waits_for_with_epoll_is_seen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as waited, socket.create_server(("127.0.0.1", 0)) as other, select.epoll() as waits:
+        waits.register(waited)
+        inodes = [str(os.fstat(found.fileno()).st_ino) for found in (waited, other)]
+        files = _processes.open_files(os.getpid())
+        assert _processes.sockets(files) >= set(inodes)
+        assert _processes.watched(os.getpid(), files, Account()).intersection(inodes) == {inodes[0]}
+
+
+def test_everybody_who_takes_connections_is_listed(tmp_path: Path) -> None:
+    path = str(tmp_path / "a socket")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as second,
+        socket.socket(socket.AF_UNIX) as at,
+    ):
+        at.bind(path)
+        at.listen()
+        found = _processes.listening()
+        told = [found.get(str(os.fstat(one.fileno()).st_ino)) for one in (first, second, at)]
+        assert told == [f"127.0.0.1:{first.getsockname()[1]}", f"[::1]:{second.getsockname()[1]}", path]
+
+
+def test_where_the_owner_alone_may_look_he_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """root in a container may lack CAP_SYS_PTRACE."""
+
+    def refuse(path: object, **_options: t.Any) -> t.Any:
+        raise PermissionError(path)
+
+    environment, files = _processes.environment(os.getpid(), Account()), _processes.open_files(os.getpid())
+    monkeypatch.setattr(_processes.os, "listdir", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    assert files
+    assert set(_processes.open_files(os.getpid()).values()) >= {"/dev/null"} & set(files.values())
+    assert _processes.environment(os.getpid(), Account()) == environment
+
+
+def test_the_processes_of_a_control_group_are_found_in_those_below_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop.service/worker").mkdir(parents=True)
+    (tmp_path / "shop.service/cgroup.procs").write_text("9\n7\n")
+    (tmp_path / "shop.service/worker/cgroup.procs").write_text("8\n")
+    really = os.walk
+    monkeypatch.setattr(_processes.os, "walk", lambda path: really(path.replace("/sys/fs/cgroup", str(tmp_path))))
+    assert _processes.in_group("/shop.service") == [7, 8, 9]
+    assert _processes.in_group("/gone.service") == []
+    # Of a service that does not run none is known, and not all.
+    assert _processes.in_group("") == []
+
+
+def test_a_process_that_has_gone_tells_nothing() -> None:
+    gone = 1 << 22
+    assert (_processes.status(gone), _processes.open_files(gone), _processes.environment(gone, Account())) == ({}, {}, {})
