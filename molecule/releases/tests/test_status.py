@@ -59,6 +59,13 @@ def test_the_table_says_what_is_live_and_what_was(shown: Run, info: dict[str, t.
         assert re.search(pattern, said), pattern
 
 
+def test_one_row_says_the_most_important_of_a_host(app: App, info: dict[str, t.Any]) -> None:
+    run = app.play("status", {"status": {}})
+    assert run.succeeded, run.output
+    wanted = info["sockets"][0]["listeners"][0]["wanted_backlog"]
+    assert re.search(rf"status +{NAME} +lowering +one +\S.*\S +yes +active +0 of 5, lowered from {wanted} ", run.output), run.output
+
+
 def test_a_play_can_go_on_with_the_fact(shown: Run) -> None:
     assert f"The fact says that {NAME} has lowering live and 4 releases." in shown.output
     assert shown.changed("status") == 0
@@ -67,6 +74,8 @@ def test_a_play_can_go_on_with_the_fact(shown: Run) -> None:
 def test_it_names_what_is_live_and_where_a_rollback_would_lead(host: Host, info: dict[str, t.Any]) -> None:
     assert (info["current"], info["running"], info["previous"], info["pending"]) == ("lowering", "lowering", "one", "")
     assert info["service"] == "active"
+    assert info["healthy"]
+    assert 0 < info["disk"]["free"] < info["disk"]["total"]
     assert str(info["pid"]) == host.check_output(f"systemctl show --value --property=MainPID {NAME}.service")
     assert info["since"]
 
