@@ -9,7 +9,7 @@ import os
 import subprocess
 import typing as t
 
-from clients import KEEP_ASKING
+from clients import asked_all_the_time
 from playbooks import ROOT, archive, playbook
 
 if t.TYPE_CHECKING:
@@ -69,18 +69,9 @@ class App:
         script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{self.port}/', timeout=60).headers['X-Release'])"
         return str(self.host.check_output(f'python3 -c "{script}"')).strip()
 
-    @contextlib.contextmanager
-    def asked_all_the_time(self) -> t.Iterator[list[str]]:
+    def asked_all_the_time(self) -> contextlib.AbstractContextManager[list[str]]:
         """What clients get meanwhile, known at the end: the status of each answer, or that it was refused or lost."""
-        unit, output = f"asks-{self.name}", f"/var/tmp/asks-{self.name}"
-        run = f"systemd-run --quiet --collect --unit={unit} --property=StandardOutput=file:{output} python3 -c %s {self.port}"
-        self.host.check_output(f"rm -f {output} && {run}", KEEP_ASKING)
-        seen: list[str] = []
-        try:
-            yield seen
-        finally:
-            self.host.check_output(f"systemctl stop {unit}")
-            seen += self.host.check_output(f"cat {output}").split()
+        return asked_all_the_time(self.host, self.port)
 
     def history(self) -> list[dict[str, t.Any]]:
         return [json.loads(line) for line in self.host.check_output(f"cat {self.folder}/.deploy/history.jsonl").splitlines() if line]

@@ -44,6 +44,10 @@ def _be_ansible(command: tuple[str, ...], environment: dict[str, str], output: s
     from ansible.cli.adhoc import AdHocCLI  # noqa: PLC0415
     from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415
 
+    import kept_templates  # noqa: PLC0415
+
+    kept_templates.keep(SCRATCH / "templates")
+
     {"ansible": AdHocCLI, "ansible-playbook": PlaybookCLI}[command[0]].cli_executor(list(command))
 
 

@@ -108,8 +108,12 @@ class Connection:
         return keep
 
     def close_if_idle(self) -> None:
-        # A request that has arrived and that nobody has read yet is in hand too.
-        if self.idle and self.writer and not select.select([self.writer.get_extra_info("socket")], [], [], 0)[0]:
+        if not self.idle or not self.writer or self.writer.is_closing():
+            return
+        # A request that has arrived and that nobody has read yet is in hand too. select() cannot look at the thousandth file.
+        arrived = select.poll()
+        arrived.register(self.writer.get_extra_info("socket"), select.POLLIN)
+        if not arrived.poll(0):
             self.writer.close()
 
 
@@ -171,13 +175,15 @@ class Server:
             if not self.reloading:
                 listener.close()
         # A client may just be sending on a connection that looks idle; it is answered and told to close.
-        loop.call_later(float(self.config.get("DEMO_LINGER_SECONDS", "1")), self.close_idle)
+        loop.call_later(float(self.config.get("DEMO_LINGER_SECONDS", "1")), lambda: self.close_idle(list(self.connections)))
         self.finish_when_empty()
 
-    def close_idle(self) -> None:
-        for connection in self.connections:
-            # After those whose request was read at this very moment.
-            asyncio.get_running_loop().call_soon(connection.close_if_idle)
+    def close_idle(self, connections: list[Connection]) -> None:
+        # One at a time: the loop closes what it is told to in its next round, and until then a request may still come. A
+        # timer has its turn after what was read in a round, and what it asks for comes after the handlers of that.
+        if connections:
+            asyncio.get_running_loop().call_soon(connections.pop().close_if_idle)
+            asyncio.get_running_loop().call_later(0, self.close_idle, connections)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
