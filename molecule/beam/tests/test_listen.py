@@ -83,14 +83,30 @@ def test_without_a_number_the_backlog_is_lowered(host: Host, backend: str) -> No
     assert listen(host, "AF_INET", f"[{{inet_backend, {backend}}}, inet, {{fd, 3}}]") == ["accepts", "5"]
 
 
-@pytest.mark.parametrize(("family", "option"), [("AF_INET", "inet6"), ("AF_INET6", "inet"), ("AF_UNIX", "inet"), ("AF_INET", "local")])
+ANOTHER = [("AF_INET", "inet6"), ("AF_INET6", "inet"), ("AF_UNIX", "inet"), ("AF_INET", "local")]
+
+
+@pytest.mark.parametrize(("family", "option"), ANOTHER)
 def test_another_family_is_refused(host: Host, family: str, option: str) -> None:
     assert listen(host, family, f"[{option}, {{fd, 3}}, {{backlog, 4096}}]")[0] == "einval"
 
 
-def test_an_address_is_refused(host: Host) -> None:
-    assert listen(host, "AF_INET", "[inet, {fd, 3}, {backlog, 4096}, {ip, {127, 0, 0, 1}}]")[0] == "einval"
+@pytest.mark.parametrize(("family", "option"), ANOTHER)
+def test_the_other_backend_asks_the_socket_itself(host: Host, family: str, option: str) -> None:
+    assert listen(host, family, f"[{{inet_backend, socket}}, {option}, {{fd, 3}}, {{backlog, 4096}}]")[0] == "accepts"
 
 
-def test_a_port_beside_the_descriptor_crashes(host: Host) -> None:
-    assert listen(host, "AF_INET", "[inet, {fd, 3}, {backlog, 4096}]", PORT)[0] == f"crashes with {{badmatch,{PORT}}}"
+@pytest.mark.parametrize("backend", ["inet", "socket"])
+def test_the_module_of_a_family_can_stand_for_its_word(host: Host, backend: str) -> None:
+    assert listen(host, "AF_UNIX", f"[{{inet_backend, {backend}}}, {{tcp_module, local_tcp}}, {{fd, 3}}, {{backlog, 4096}}]")[0] == "accepts"
+
+
+@pytest.mark.parametrize("backend", ["inet", "socket"])
+def test_an_address_is_refused(host: Host, backend: str) -> None:
+    options = f"[{{inet_backend, {backend}}}, inet, {{fd, 3}}, {{backlog, 4096}}, {{ip, {{127, 0, 0, 1}}}}]"
+    assert listen(host, "AF_INET", options)[0] == "einval"
+
+
+@pytest.mark.parametrize(("backend", "outcome"), [("inet", f"crashes with {{badmatch,{PORT}}}"), ("socket", "einval")])
+def test_a_port_beside_the_descriptor_is_an_error(host: Host, backend: str, outcome: str) -> None:
+    assert listen(host, "AF_INET", f"[{{inet_backend, {backend}}}, inet, {{fd, 3}}, {{backlog, 4096}}]", PORT)[0] == outcome
