@@ -61,7 +61,7 @@ KNOWN: dict[str, Known] = {
             "uvicorn": "uvicorn --backlog 4096",
             "hypercorn": "hypercorn --backlog 4096",
             "asyncio": "backlog=4096 where the server starts to listen, or no listen() at all on a socket of systemd's",
-            "node": "listen({fd: 3, backlog: 4096})",
+            "node": "listen({fd: 3}, 4096), for beside fd a backlog among the options is not looked at",
             "go": "net.FileListener, which does not call listen()",
             "puma": "bind_to_activated_sockets 'only' in config/puma.rb, which does not call listen()",
             "generic": "the number that it calls listen() with",
@@ -72,10 +72,10 @@ KNOWN: dict[str, Known] = {
         "Take the socket that systemd passes (file descriptor 3; LISTEN_FDS says how many there are) instead of binding a port, or use app_socket_mode proxy",
         {
             "elixir": (
-                "for Bandit http: [port: 0, thousand_island_options: [transport_options: [fd: 3]]], for Cowboy http: [port: 0, transport_options: "
-                "[socket_opts: [fd: 3]]]; no ip:, and :inet6 in front of fd: for a socket of IPv6; put it where runtime.exs sets http:"
+                "in runtime.exs http: [port: 0, thousand_island_options: [transport_options: [:inet, fd: 3]]] for Bandit, http: [port: 0, "
+                "transport_options: [socket_opts: [:inet, fd: 3]]] for Cowboy; no ip:, and :inet6 where APP_LISTEN_FAMILY says inet6"
             ),
-            "erlang": "gen_tcp:listen(0, [{fd, 3}, ...]), with inet6 for a socket of IPv6; port 0 and no {ip, _}",
+            "erlang": "gen_tcp:listen(0, [inet, {fd, 3}, ...]), with inet6 where APP_LISTEN_FAMILY says so; port 0 and no {ip, _}",
             "gunicorn": "it takes the socket by itself, unless reuse_port is set or something between systemd and it starts it as a child",
             "uvicorn": "uvicorn --fd 3, and neither --host nor --port",
             "hypercorn": "hypercorn --bind fd://3",
@@ -111,7 +111,7 @@ KNOWN: dict[str, Known] = {
             "uvicorn": "leave SIGTERM to uvicorn, with --timeout-graceful-shutdown below app_stop_timeout",
             "hypercorn": "leave SIGTERM to hypercorn, with --graceful-timeout as long as a request may take",
             "asyncio": "loop.add_signal_handler(signal.SIGTERM, drain), which closes the server and waits for what is in hand before the loop ends",
-            "node": "process.on('SIGTERM', () => { server.close(); server.closeIdleConnections(); })",
+            "node": "process.on('SIGTERM', () => server.close()), and from then on Connection: close in each answer; closeIdleConnections() only after a while",
             "go": "signal.NotifyContext(ctx, syscall.SIGTERM), then server.Shutdown, and wait until that returns",
             "puma": "it does so by itself when SIGTERM reaches it and force_shutdown_after is long enough",
         },

@@ -105,7 +105,7 @@ def test_a_listener_is_returned_by_the_names_that_are_documented() -> None:
         ("/srv/shop/releases/1/venv/bin/python venv/bin/gunicorn --preload shop.wsgi", "gunicorn --backlog"),
         ("/srv/shop/releases/1/venv/bin/python venv/bin/uvicorn shop:app --fd 3", "uvicorn --backlog"),
         ("/srv/shop/releases/1/erts-15.0/bin/beam.smp -- -root /srv/shop", "Bandit"),
-        ("/usr/bin/node server.js", "listen({fd: 3, backlog"),
+        ("/usr/bin/node server.js", "listen({fd: 3}, 4096)"),
         ("/usr/bin/python3 serve.py", "backlog=4096 where the server starts"),
         ("/srv/shop/releases/1/shop", "the number that it calls listen() with"),
     ],
