@@ -28,8 +28,9 @@ SERVICE_PROPERTIES = (
     *("ExecStop", "StartLimitIntervalUSec"),
 )
 SOCKET_PROPERTIES = ("ActiveState", "Triggers", "ReusePort", "FlushPending", "TriggerLimitIntervalUSec", "Listen")
-# How long a client may wait before it counts that nobody has accepted it.
+# How long a client may wait before it counts that nobody has accepted it: an app that serves elsewhere, and one that may only be busy.
 PATIENCE = 2
+PATIENCE_WITH_BUSY = 10
 LONGEST_CONFIGURATION = 1 << 20
 
 
@@ -91,6 +92,7 @@ class Doctor:
         self, name: str, known: t.Mapping[str, str], inodes: t.Mapping[str, frozenset[str]], service: ServiceUnit, processes: t.Sequence[Process]
     ) -> SocketUnit:
         is_given = self.app.service in known.get("Triggers", "").split()
+        patience = PATIENCE if any(process.binds for process in processes) else PATIENCE_WITH_BUSY
         queues = {listener.address: listener for listener in _sockets.listeners(self.systemd, self.run, name)}
         addresses = []
         for directive, address in _listens(known):
@@ -108,7 +110,7 @@ class Doctor:
                     backlog=queue.backlog if queue else 0,
                     rivals=[str(process) for process in processes if (listeners - inodes[address]).intersection(process.binds)],
                     # To connect while the app is stopped would start it.
-                    accepted=self._is_accepted(address) if is_given and listeners and directive == "ListenStream" and service.is_running else None,
+                    accepted=self._is_accepted(address, patience) if is_given and listeners and directive == "ListenStream" and service.is_running else None,
                 )
             )
         return SocketUnit(
@@ -121,10 +123,10 @@ class Doctor:
             addresses=addresses,
         )
 
-    def _is_accepted(self, address: str) -> bool | None:
+    def _is_accepted(self, address: str, patience: float) -> bool | None:
         try:
             with Caller(address) as caller:
-                return caller.wait_until_accepted(PATIENCE) is not None
+                return caller.wait_until_accepted(patience) is not None
         except (OSError, ValueError) as error:
             self.unseen.append(f"{address}: nobody here can connect to it ({error})")
             return None

@@ -96,6 +96,7 @@ class Host:
         monkeypatch.setattr(_processes, "open_files", lambda pid, account=None: really(os.getpid() if pid == 1 else pid, account))
         monkeypatch.setattr(_processes, "in_group", lambda _cgroup: self.found)
         monkeypatch.setattr(_doctor, "PATIENCE", 0.2)
+        monkeypatch.setattr(_doctor, "PATIENCE_WITH_BUSY", 0.6)
 
     def start(self, *command: str, **environment: str) -> int:
         """Starts an app as systemd does, and waits until it says that it is ready."""
@@ -277,3 +278,10 @@ def test_whether_gunicorn_loads_the_app_first(
 @pytest.mark.parametrize(("mask", "has"), [("0000000000004000", True), ("0000000000000002", False), ("", False)])
 def test_a_mask_of_signals_is_read(mask: str, has: bool) -> None:
     assert _doctor._has(mask, 15) is has
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [(0.4, []), (3600, ["socket-not-inherited"])])
+def test_one_who_is_busy_has_time_to_accept(host: Host, seconds: float, codes: list[str]) -> None:
+    busy = SERVE.replace("waits.register(server)", "").replace("while waits.poll():\n", f"import time\ntime.sleep({seconds})\nwhile True:\n")
+    host.start(*PYTHON, "-c", busy)
+    assert host.codes() == codes

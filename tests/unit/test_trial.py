@@ -277,3 +277,11 @@ def test_an_app_with_sockets_that_have_no_equal_is_not_tried(units: Path, monkey
         tried.run()
     assert systemd.process is None
     assert list(units.iterdir()) == []
+
+
+def test_a_host_that_is_slow_makes_no_app_late(units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = _trial.Caller.wait_until_accepted
+    monkeypatch.setattr(_trial.Caller, "wait_until_accepted", lambda self, timeout: (really(self, timeout) or 0) + 0.5)
+    late = run(units, "drains").late
+    assert late is not None
+    assert late < 0.1
