@@ -74,7 +74,8 @@ def deploy_rows(hosts: t.Iterable[str], hostvars: t.Mapping[str, Known]) -> list
 def _row(known: Known) -> dict[str, t.Any]:
     switched: Known = known.get("release_switched") or {}
     if "release" not in switched and not switched.get("unreachable"):
-        switched = {}  # skipped, or it failed before it could tell anything
+        # It was skipped, or it failed before it could tell anything.
+        switched = known.get("release_forward") or {}
     before = (known.get("release_found") or {}).get("current") or ""
     if known.get("release_left_out"):
         return _told("left out", "", reason=known.get("release_left_out"))

@@ -70,7 +70,10 @@ class Fleet:
             (folder / host).write_text("one")
 
     def run(self, *options: str, name: str = "deploy", strategy: str = "linear", **variables: t.Any) -> Told:
-        hosts = {host: {"ansible_connection": "local", **({"fault": self.faults[host]} if host in self.faults else {})} for host in HOSTS}
+        hosts = {
+            host: {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, **({"fault": self.faults[host]} if host in self.faults else {})}
+            for host in HOSTS
+        }
         inventory = self.folder / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
         (self.folder / "log").write_text("")
