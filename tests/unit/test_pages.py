@@ -17,7 +17,7 @@ from ansible_collections.holdfast.systemd.plugins.module_utils import _history
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 # Names that begin like a variable and are none: a fact, a lookup and the like, and what a page names as a part of a name.
-NO_VARIABLES = {"app_environment_file", "app_status", "app_vars", "app_problems", "app_hosts", "app_serial", "app_history"}
+NO_VARIABLES = {"app_environment_file", "app_status", "app_vars", "app_problems", "app_hosts", "app_serial", "app_history", "app_doctor"}
 # Where each symptom of docs/troubleshooting.md is made: a scenario or a file of unit tests, and a test of it.
 SYMPTOMS = {
     "Its main process ended": "releases test_it_is_refused_and_no_client_is",
