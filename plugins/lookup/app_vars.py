@@ -44,6 +44,7 @@ if t.TYPE_CHECKING:
 NAMED_OFTEN = (
     *("app_ext_name", "app_service_name", "app_dir", "app_configuration_dir"),
     *("app_directory_paths", "app_socket_units", "app_socket_unit_names", "app_socket_streams", "app_preset"),
+    *("app_listen_told", "units_process_environment"),
 )
 
 
