@@ -37,6 +37,7 @@ ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/"
 # What the reference pages point to on the site of Ansible itself. An inventory of that site would have to be downloaded.
 PAGES = {
     "action_plugins": "plugins/action.html",
+    "ansible_configuration_settings": "reference_appendices/config.html",
     "collections_keyword": "collections_guide/collections_using_playbooks.html",
     "common_return_values": "reference_appendices/common_return_values.html",
     "list_of_collections": "collections/index.html",

@@ -109,7 +109,7 @@ def test_a_host_that_is_cut_off_is_told_of_and_the_others_do_not_notice(fleet: F
 def test_a_run_that_was_killed_between_batches_is_ended_by_the_next_one(fleet: Fleet) -> None:
     held = SCRATCH / "fleet-held"
     held.unlink(missing_ok=True)
-    hold = {"app_load_balancer_leave": str(ROOT / "molecule/fleet/hold.yml"), "hold_at": HOSTS[4], "hold_file": str(held)}
+    hold = {"app_load_balancer_leave": str(ROOT / "molecule/fleet/tasks/hold.yml"), "hold_at": HOSTS[4], "hold_file": str(held)}
     run = fleet.begin("deploy", app_release_id="killed", **hold)
     run.wait_for(held.exists)
     run.kill()
