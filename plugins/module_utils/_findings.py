@@ -421,18 +421,24 @@ def _is_wrapper(main: Process) -> bool:
 def _inheritance(facts: Facts) -> Seen:
     if not facts.service.is_running or not facts.processes or not all(process.is_seen for process in facts.processes):
         return
-    instead = [f"{process} listens on {address} itself" for process in facts.processes for address in sorted(set(process.binds.values()))]
+    is_found = False
     for address in facts.given:
         if not address.is_open:
             continue
-        beside = f"; {', '.join(instead)}" if instead else ""
+        shown = ""
         if address.address.startswith("/") and address.rivals:
-            yield "socket-not-inherited", PROBLEM, f"{address.rivals[0]} has put a socket of its own at {address.address}"
+            shown = f"{address.rivals[0]} has put a socket of its own at {address.address}"
         elif not any(address.address in process.has for process in facts.processes):
-            yield "socket-not-inherited", PROBLEM, f"no process of {facts.service.name} has the socket at {address.address}{beside}"
+            shown = f"no process of {facts.service.name} has the socket at {address.address}"
         # Who looks at it and accepts nobody is only busy.
         elif address.accepted is False and not any(address.address in process.waits for process in facts.processes):
-            yield "socket-not-inherited", PROBLEM, f"nobody accepts a connection at {address.address}{beside}"
+            shown = f"nobody accepts a connection at {address.address}"
+        if shown:
+            is_found = True
+            yield "socket-not-inherited", PROBLEM, shown
+    for process in facts.processes if is_found else ():
+        for bound in sorted(set(process.binds.values())):
+            yield "socket-not-inherited", PROBLEM, f"{process} listens on {bound} itself"
 
 
 def _reuse(facts: Facts) -> Seen:

@@ -72,8 +72,10 @@ class Trial:
         try:
             self.systemd.start(self.unit)
         except SystemdError as error:
-            said = self.systemd.journal(self.unit, since=began, lines=3)
-            return Tried(failed=f"a second instance did not start: {' / '.join(said) or error}")
+            told = self.systemd.journal(self.unit, since=began, lines=20)
+            # Its own last words say more than those of systemd.
+            said = [line.strip() for line in told if self._name not in line and not line.startswith(("Starting ", "Failed to start "))]
+            return Tried(failed=f"a second instance did not start: {' / '.join(said[-2:]) or error}")
         with Caller(self.first, timeout=PATIENCE) as first:
             late = first.wait_until_accepted(PATIENCE)
             if late is None:

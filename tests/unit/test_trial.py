@@ -130,9 +130,10 @@ class FakeSystemd:
         assert self.process.stdout
         self.process.stdout.readline()
 
-    def journal(self, *_units: str, since: float, lines: int) -> list[str]:
+    def journal(self, *units: str, since: float, lines: int) -> list[str]:
         assert since <= time.time()
-        return ["bind: Address already in use"][:lines]
+        said = ["Starting Stand-in of shop 2...", "Traceback:", "bind", "OSError: Address already in use", f"{units[0]}: Failed.", "Failed to start Stand-in."]
+        return said[:lines]
 
     def kill(self, name: str, _unit: str) -> None:
         assert self.process
@@ -200,7 +201,7 @@ def test_an_app_that_is_ready_too_early_is_late(units: Path) -> None:
 
 
 def test_an_app_that_does_not_start_says_why(units: Path) -> None:
-    assert run(units, "fails").failed == "a second instance did not start: bind: Address already in use"
+    assert run(units, "fails").failed == "a second instance did not start: bind / OSError: Address already in use"
 
 
 @pytest.mark.parametrize("how", ["no-http", "hangs-up"])
