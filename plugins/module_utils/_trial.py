@@ -26,6 +26,8 @@ from ansible_collections.holdfast.systemd.plugins.module_utils._systemd import R
 LONGEST = "10min"
 # How long it may take to accept the first client, and to answer the first request, in seconds.
 PATIENCE = 10
+# How often it is started, as long as it seems to be late.
+STARTS = 3
 # How many clients have a request in hand when it is stopped; a server that takes one after the other has fewer.
 CLIENTS = 8
 LONGEST_STOP = 600
@@ -54,6 +56,7 @@ class Trial:
         # Its addresses by those of the live app, and the first one that takes connections.
         self.addresses: dict[str, str] = {}
         self.first = ""
+        self.speaks_http = False
 
     def run(self) -> Tried:
         """Starts it, asks it, stops it, and leaves nothing of it; raises UntriableError, or SystemdError."""
@@ -69,33 +72,46 @@ class Trial:
     def _measure(self) -> Tried:
         began = time.time()
         self.systemd.start(*self.socket_units)
-        try:
-            self.systemd.start(self.unit)
-        except SystemdError as error:
-            told = self.systemd.journal(self.unit, since=began, lines=20)
-            # Its own last words say more than those of systemd.
-            said = [line.strip() for line in told if self._name not in line and not line.startswith(("Starting ", "Failed to start "))]
-            return Tried(failed=f"a second instance did not start: {' / '.join(said[-2:]) or error}")
+        soonest: float | None = None
+        # An app that is ready too early is so each time, and a host that is busy is not.
+        for attempt in range(STARTS):
+            try:
+                (self.systemd.restart if attempt else self.systemd.start)(self.unit)
+            except SystemdError as error:
+                return Tried(failed=self._why_not(error, since=began))
+            late = self._lateness()
+            if late is None:
+                return Tried(late=None)
+            soonest = late if soonest is None else min(soonest, late)
+            if soonest <= LATE:
+                break
+        if not self.speaks_http:
+            self.unseen.append("a second instance did not answer HTTP, so it does not show whether it finishes requests when it is stopped")
+            return Tried(late=soonest)
+        return self._stop_with_requests(soonest)
+
+    def _why_not(self, error: SystemdError, *, since: float) -> str:
+        told = self.systemd.journal(self.unit, since=since, lines=20)
+        # Its own last words say more than those of systemd.
+        said = [line.strip() for line in told if self._name not in line and not line.startswith(("Starting ", "Failed to start "))]
+        return f"a second instance did not start: {' / '.join(said[-2:]) or error}"
+
+    def _lateness(self) -> float | None:
+        """How much longer its first client has waited than later ones do, who show how busy the host is; None for one whom nobody has accepted."""
         with Caller(self.first, timeout=PATIENCE) as first:
             late = first.wait_until_accepted(PATIENCE)
             if late is None:
-                return Tried(late=None)
+                return None
             first.ask(self.path)
             listen_for_answers([first], timeout=PATIENCE)
-        if not first.is_answered:
-            self.unseen.append("a second instance did not answer HTTP, so it does not show whether it finishes requests when it is stopped")
-            return Tried(late=self._beyond_usual(late))
-        return self._stop_with_requests(self._beyond_usual(late))
-
-    def _beyond_usual(self, late: float) -> float:
-        """How much longer the first client has waited than later ones do, who show how busy the host is."""
+            self.speaks_http = first.is_answered
         usual = 0.0
         for _number in range(2 if late > LATE else 0):
             with Caller(self.first) as later:
                 usual = max(usual, later.wait_until_accepted(PATIENCE) or 0)
         return max(0.0, late - usual)
 
-    def _stop_with_requests(self, late: float) -> Tried:
+    def _stop_with_requests(self, late: float | None) -> Tried:
         with contextlib.ExitStack() as stack:
             callers = [stack.enter_context(Caller(self.first)) for _number in range(CLIENTS)]
             deadline = time.monotonic() + 1

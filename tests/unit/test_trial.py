@@ -130,6 +130,12 @@ class FakeSystemd:
         assert self.process.stdout
         self.process.stdout.readline()
 
+    def restart(self, unit: str) -> None:
+        assert self.process
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        self.start(unit)
+
     def journal(self, *units: str, since: float, lines: int) -> list[str]:
         assert since <= time.time()
         said = ["Starting Stand-in of shop 2...", "Traceback:", "bind", "OSError: Address already in use", f"{units[0]}: Failed.", "Failed to start Stand-in."]
@@ -198,6 +204,14 @@ def test_an_app_that_is_ready_too_early_is_late(units: Path) -> None:
     found = run(units, "late")
     assert found.late is not None
     assert 0.2 < found.late < 1.5
+
+
+def test_an_app_that_is_late_once_was_only_unlucky(units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter([0.9, 0.0, 0.0, 0.01])
+    monkeypatch.setattr(_trial.Caller, "wait_until_accepted", lambda _self, _timeout: next(waited, 0.0))
+    tried, systemd = trial(units)
+    assert tried.run().late == 0.01
+    assert systemd.done[1:3] == [f"start {tried.unit}"] * 2
 
 
 def test_an_app_that_does_not_start_says_why(units: Path) -> None:
