@@ -67,7 +67,7 @@ async def main():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: os._exit(0))
     if how == "late":
         print("ready", flush=True)
-        time.sleep(0.4)
+        time.sleep(0.8)
     server = await asyncio.start_server(answer, sock=socket.socket(fileno=int(sys.argv[2])))
     if how != "late":
         print("ready", flush=True)
