@@ -76,7 +76,7 @@ def _families(socket: t.Mapping[str, t.Any]) -> list[str]:
 
 def _family(key: str, address: str) -> str:
     if key not in ("ListenStream", "ListenDatagram", "ListenSequentialPacket"):
-        return key[len("Listen") :].lower()
+        return key.removeprefix("Listen").lower()
     if address.startswith(("/", "@")):
         return "unix"
     # A port alone is one of IPv6 that takes IPv4 too.
@@ -84,9 +84,10 @@ def _family(key: str, address: str) -> str:
 
 
 def _addresses(value: t.Any) -> list[str]:
-    # An empty text takes away those before it.
     given = [str(address) for address in ([value] if isinstance(value, (str, int)) else value or [])]
-    return given[len(given) - given[::-1].index("") :] if "" in given else given
+    # An empty text takes away those before it.
+    first = len(given) - given[::-1].index("") if "" in given else 0
+    return given[first:]
 
 
 def _port(addresses: t.Iterable[str]) -> dict[str, str]:

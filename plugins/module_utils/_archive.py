@@ -232,7 +232,9 @@ class _Source:
         except DAMAGE as error:
             # gzip and bz2 raise these for damage, and only here can they be told from a disk that is full.
             raise ArchiveError(f"it cannot be unpacked: {error}") from error
-        self._tail = (self._tail + block)[-tarfile.BLOCKSIZE :]
+        seen = self._tail + block
+        first = max(0, len(seen) - tarfile.BLOCKSIZE)
+        self._tail = seen[first:]
         return block
 
     def ends_in_zeros(self) -> bool:
@@ -306,7 +308,8 @@ class _Unpacking:
         if not self.strip:
             return name
         parts = [part for part in name.split("/") if part not in ("", ".")]
-        return "/".join(parts[self.strip :]) or None
+        del parts[: self.strip]
+        return "/".join(parts) or None
 
     def _grow(self, size: int) -> None:
         self.size += size

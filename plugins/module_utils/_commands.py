@@ -100,8 +100,7 @@ def _in_release(command: t.Any, folder: str) -> t.Any:
 
 
 def _program_in_release(word: str, folder: str) -> str:
-    prefixes = re.match("[@:+!|-]*", word)
-    program = word[prefixes.end() :] if prefixes else word
+    program = word.lstrip("@:+!|-")
     path = os.path.join(folder, program)
     if not program or program.startswith(("/", '"', "'")) or not ("/" in program or os.path.exists(path)):
         return word

@@ -22,9 +22,9 @@ def previous(records: t.Sequence[Record], *, current: str | None, usable: t.Call
     """
     refused = bad(records)
     trail = _live(records)
-    if current in trail:
+    if current is not None and current in trail:
         # What was live after it was gone back from when a restart failed, which is no way back.
-        del trail[len(trail) - trail[::-1].index(current) :]
+        _cut_after_the_last(current, trail)
     for release in reversed(trail):
         if release != current and release not in refused and usable(release):
             return release
@@ -73,7 +73,12 @@ def _live(records: t.Iterable[Record]) -> list[str]:
         if record["result"] != "ok":
             continue
         if record["action"] == "rollback" and release in trail:
-            del trail[len(trail) - trail[::-1].index(release) :]
+            _cut_after_the_last(release, trail)
         elif trail[-1:] != [release]:
             trail.append(release)
     return trail
+
+
+def _cut_after_the_last(release: str, trail: list[str]) -> None:
+    first = len(trail) - trail[::-1].index(release)
+    del trail[first:]

@@ -340,7 +340,7 @@ def overlaps(wanted: ipaddress.IPv4Address | ipaddress.IPv6Address, local: str) 
 
 
 def _address(local: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    words = [struct.pack("=I", int(local[start : start + 8], 16)) for start in range(0, len(local), 8)]
+    words = [struct.pack("=I", int(word, 16)) for word in re.findall("[0-9A-Fa-f]{8}", local)]
     return ipaddress.ip_address(b"".join(words))
 
 

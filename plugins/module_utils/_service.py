@@ -99,7 +99,7 @@ class Service:
         if not self.stand_in:
             return []
         prefix, suffix = self.stand_in.split("@")
-        return [name[len(prefix) + 1 : -len(suffix)] for name in self.systemd.loaded(f"{prefix}@*{suffix}")]
+        return [name.removeprefix(f"{prefix}@").removesuffix(suffix) for name in self.systemd.loaded(f"{prefix}@*{suffix}")]
 
     def is_well(self, release: str, *, check: Check) -> bool:
         """Whether a release is live and healthy at this moment."""
