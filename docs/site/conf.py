@@ -28,6 +28,8 @@ highlight_language = "text"
 
 html_theme = "furo"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {"source_repository": "https://github.com/holdfast/holdfast.systemd/", "source_branch": "main", "top_of_page_buttons": []}

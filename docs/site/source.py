@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "https://github.com/holdfast/holdfast.systemd"
 PAGES = ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "docs/*.md", "docs/runtimes/*.md", "roles/*/README.md")
 PICTURES = ("docs/*.svg", "docs/*.png", "docs/runtimes/*.svg")
-OWN = ("conf.py", "index.md")
+# What belongs to the site alone, and its place there.
+OWN = {"conf.py": "conf.py", "index.md": "index.md", "site.css": "_static/site.css"}
 BLOCK = re.compile(r"^ *(?P<fence>```+|~~~+).*?^ *(?P=fence) *$\n?", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<text>\[[^\[\]]*\]\()(?P<target>[^)\s]+)(?P<end>[^)]*\))")
 HEADING = re.compile(r"^#{1,6} (?P<said>.+?)\s*#*$", re.MULTILINE)
@@ -92,8 +93,9 @@ def main(folder: Path) -> None:
         (folder / name).write_text(on_the_site(name, (ROOT / name).read_text(), {*pages, *pictures}))
     for name in pictures:
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    for name in OWN:
-        (folder / name).write_text((ROOT / "docs/site" / name).read_text())
+    for name, place_there in OWN.items():
+        (folder / place_there).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place_there).write_text((ROOT / "docs/site" / name).read_text())
 
 
 if __name__ == "__main__":

@@ -96,10 +96,14 @@ def test_the_page_tells_what_each_preset_says() -> None:
     page = (ROOT / "docs/runtimes/presets.md").read_text()
     heading, rows = re.findall(r"^\| runtime \| (.+) \|$", page, re.MULTILINE), re.findall(r"^\| `(\w+)` \|(.+)\|$", page, re.MULTILINE)
     columns = [name.strip("`") for name in heading[0].split(" | ")]
-    assert columns == [*FILLED, "app_environment", "stand_in_environment"]
+    assert columns == [*FILLED, "app_environment"]
     cells = {runtime: [written(preset[name]) if name in preset else "" for name in columns] for runtime, preset in PRESETS.items()}
     assert [runtime for runtime, _row in rows] == OPTIONS["app_runtime"]["choices"]
     assert {runtime: [cell.strip() for cell in row.split("|")] for runtime, row in rows} == cells
+    more = {runtime: written(preset["stand_in_environment"]) for runtime, preset in PRESETS.items() if "stand_in_environment" in preset}
+    said = re.search(r"^For (.+) a stand-in has one variable more, `stand_in_environment`:\n(`.+?`),", page, re.MULTILINE)
+    assert said
+    assert dict.fromkeys(re.findall(r"`(\w+)`", said[1]), said[2]) == more
 
 
 @pytest.mark.parametrize("runtime", PRESETS)
