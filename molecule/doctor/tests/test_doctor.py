@@ -51,7 +51,7 @@ def asked(host: Host) -> t.Iterator[list[tuple[str, int]]]:
     """What clients of the live app get meanwhile, known at the end: the status, and how many milliseconds it took."""
     seen: list[tuple[str, int]] = []
     output = f"/run/{NAME}-asked"
-    host.check_output(f"systemd-run --quiet --collect --unit={NAME}-asked --property=StandardOutput=file:{output} python3 -c %s", ASK)
+    host.check_output(f"rm -f {output} && systemd-run --quiet --collect --unit={NAME}-asked --property=StandardOutput=file:{output} python3 -c %s", ASK)
     try:
         yield seen
     finally:
