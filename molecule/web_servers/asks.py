@@ -100,10 +100,7 @@ class Client:
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, began: float) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
-        writer.write(
-            "GET /talk HTTP/1.1\r\nHost: shop.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
-        )
+        writer.write(websocket.request(key))
         status, headers = await read_head(reader)
         tell(self.port, "upgrade", began, status=str(status), accepted=headers.get("sec-websocket-accept") == websocket.accept_key(key))
         if status != 101:

@@ -98,7 +98,8 @@ class BehindWebServers:
 
     def set_up(self) -> None:
         # What an earlier run has left would be in the way of its releases.
-        for name in ("remove", "setup"):
+        left = ["remove"] if self.host.file(f"/srv/{self.name}").exists else []
+        for name in (*left, "setup"):
             done = playbook(name, self.host, {**self.variables, "app_remove_data": True})
             assert done.returncode == 0, done.stdout
         self.deploy(Deploy("first", "one", "restart", "one"))
@@ -133,12 +134,15 @@ class BehindWebServers:
             by_port[record["port"]].append(record)
         return Story(self, {front.name: Seen(by_port[front.port], times) for front in FRONTS.values()})
 
+    def bring_clients(self) -> None:
+        for path in (HERE / "asks.py", HERE / "reload.py", HERE / "app/websocket.py"):
+            write(self.host, f"{CLIENTS}/{path.name}", path.read_text())
+
     @contextlib.contextmanager
     def clients(self) -> t.Iterator[list[dict[str, t.Any]]]:
         """Clients of all web servers meanwhile; what became of what they said is known at the end."""
         records: list[dict[str, t.Any]] = []
-        for path in (HERE / "asks.py", HERE / "app/websocket.py"):
-            write(self.host, f"{CLIENTS}/{path.name}", path.read_text())
+        self.bring_clients()
         output, ports = f"/var/tmp/{self.name}-clients", " ".join(str(front.port) for front in FRONTS.values())
         run = f"systemd-run --quiet --collect --unit=web-clients --property=StandardOutput=file:{output} python3 {CLIENTS}/asks.py {ports}"
         self.host.check_output(f"rm -f {output} && {run}")

@@ -22,6 +22,14 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
 
 
+def request(key: str) -> bytes:
+    """With what a client begins."""
+    return (
+        "GET /talk HTTP/1.1\r\nHost: shop.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+    ).encode()
+
+
 def frame(kind: int, data: bytes, mask: bytes = b"") -> bytes:
     """A frame; those of clients are masked, with four bytes."""
     if len(data) >= SHORTEST_OF_LONG:

@@ -8,10 +8,12 @@ import re
 import typing as t
 
 import pytest
+import yaml
 
-from web_servers.fronts import FRONTS, Front
-from web_servers.page import elsewhere
-from web_servers.story import BEFORE, DEPLOYS, START_SECONDS
+from playbooks import playbook
+from web_servers.fronts import FRONTS, SINGLE_SERVER, Front
+from web_servers.page import elsewhere, files, loading
+from web_servers.story import BEFORE, CLIENTS, DEPLOYS, START_SECONDS
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -108,9 +110,27 @@ def test_the_file_of_the_socket_lets_the_web_server_in_and_nobody_else(host: Hos
 
 
 @pytest.mark.parametrize("front", FRONTS.values(), ids=list(FRONTS))
-def test_a_web_server_has_no_group_that_may_read_the_app(host: Host, app: BehindWebServers, front: Front) -> None:
-    groups = {"nginx": "www-data", "caddy": "caddy", "haproxy": "haproxy"}
-    assert app.name not in host.user(groups[front.name]).groups
+def test_a_web_server_has_the_group_of_the_socket_and_none_that_may_read_the_app(host: Host, app: BehindWebServers, front: Front) -> None:
+    tcp = {"nginx": {"www-data"}, "caddy": {"caddy"}, "haproxy": {"haproxy"}}
+    unix = {"nginx": {"www-data"}, "caddy": {"caddy", "www-data"}, "haproxy": {"www-data"}}
+    expected = {"tcp": tcp, "unix": unix}[app.upstream][front.name]
+    processes = [line.split() for line in host.check_output("ps -C %s -o user=,group=,supgrp=", front.name).splitlines()]
+    has = [{group, *others.split(",")} - {"-"} for user, group, others in processes if user != "root"]
+    assert has
+    assert all(groups == expected for groups in has), processes
+
+
+@pytest.mark.parametrize("front", FRONTS.values(), ids=list(FRONTS))
+def test_the_configuration_is_loaded_as_the_page_says_and_what_becomes_of_websockets_then(host: Host, app: BehindWebServers, front: Front) -> None:
+    app.bring_clients()
+    became = host.check_output(f"python3 {CLIENTS}/reload.py %s %s", str(front.port), loading(front.title))
+    assert became == ("closed" if front.name == "caddy" else "kept")
+
+
+def test_the_app_of_the_single_server_is_one_that_can_be_set_up(host: Host) -> None:
+    told = yaml.safe_load(files(SINGLE_SERVER)["group_vars/app.yml"])
+    done = playbook("setup", host, {**told, "vault_secret_key_base": "secret", "vault_database_url": "ecto://shop"}, "--check")
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("front", FRONTS.values(), ids=list(FRONTS))
