@@ -105,7 +105,8 @@ class Host:
         shell = ["/bin/sh", "-c", 'export LISTEN_PID=$$ LISTEN_FDS=1; cd "$HOME"; exec "$0" "$@"', *command]
         files = [(os.POSIX_SPAWN_DUP2, theirs, 1), (os.POSIX_SPAWN_DUP2, self.listener.fileno(), 3)]
         surroundings = {**os.environ, "HOME": str(self.folder / "releases/2"), **environment}
-        pid = os.posix_spawn(shell[0], shell, surroundings, file_actions=files, setpgroup=0)
+        # A shell's job in the background ignores SIGINT, and what systemd starts ignores nothing of the kind.
+        pid = os.posix_spawn(shell[0], shell, surroundings, file_actions=files, setpgroup=0, setsigdef=(signal.SIGINT, signal.SIGTERM))
         self.stack.callback(lambda: (os.killpg(pid, signal.SIGKILL), os.waitpid(pid, 0)))
         os.close(theirs)
         with open(output, encoding="utf-8") as stream:
