@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -63,3 +64,12 @@ def test_a_release_is_ready_only_when_its_app_is_loaded(story: Story) -> None:
     assert app.start_up() > START_SECONDS
     assert not reports[0].failures
     assert reports[0].slowest < START_SECONDS
+
+
+def test_what_the_build_has_compiled_is_used(story: Story) -> None:
+    app = story.app
+    for package in re.findall(r"^\w+", app.guide.files.get("requirements.txt", ""), flags=re.MULTILINE):
+        said = app.host.check_output(f"cd /srv/{app.name}/current/ && PYTHONDONTWRITEBYTECODE=1 venv/bin/python -v -c 'import {package}' 2>&1")
+        assert re.search(rf"/site-packages/{package}/\S+ matches", said)
+        # The one that may be is of the venv itself, and small.
+        assert set(re.findall(r"bytecode is stale for '(\w+)", said)) <= {"_distutils_hack"}
