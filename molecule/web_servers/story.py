@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 ADDRESSES = {"tcp": "127.0.0.1:4870", "unix": "/run/behind-unix.sock"}
 START_SECONDS = 2
 WEBSOCKET_SECONDS = 2
+# Longer than the pause between two requests.
+ANSWER_SECONDS = 0.3
 CLIENTS = "/run/web-clients"
 
 
@@ -90,7 +92,7 @@ class BehindWebServers:
             **yaml.safe_load(elsewhere(told, {page_address: self.address})),
             "app_name": self.name,
             "app_command": "/usr/bin/python3 server.py",
-            "app_environment": {"START_SECONDS": str(START_SECONDS), "WEBSOCKET_SECONDS": str(WEBSOCKET_SECONDS)},
+            "app_environment": {"START_SECONDS": str(START_SECONDS), "WEBSOCKET_SECONDS": str(WEBSOCKET_SECONDS), "ANSWER_SECONDS": str(ANSWER_SECONDS)},
             "app_settle_seconds": 0.5,
             "app_keep_releases": 0,
         }

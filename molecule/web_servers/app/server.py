@@ -3,7 +3,8 @@
 
 It keeps connections alive, talks to websockets, and drains as apps do: on SIGTERM it closes what is idle at once,
 whether or not a request is just on its way there. It goes on with its websockets for WEBSOCKET_SECONDS and then closes
-them with 1001. It needs START_SECONDS to start, and ends at once where a file `broken` lies beside it.
+them with 1001. It needs START_SECONDS to start, and ends at once where a file `broken` lies beside it. An answer takes
+ANSWER_SECONDS, so that there is always one in hand.
 
 Each answer says in X-Release which release it is of, in X-Request-Number the how manieth it is on its connection, and in
 X-Hung-Up how often this process has done what /hang-up asks for: to close a kept connection instead of answering.
@@ -63,7 +64,9 @@ class Connection:
         if headers.get("upgrade", "").lower() == "websocket":
             await self.talk(reader, writer, headers["sec-websocket-key"])
             return False
-        if request.split(" ")[1] == "/hang-up" and self.requests > 1:
+        if request.split(" ")[1] != "/hang-up":
+            await asyncio.sleep(float(os.environ["ANSWER_SECONDS"]))
+        elif self.requests > 1:
             self.server.hung_up += 1
             return False
         keep = headers.get("connection", "").lower() != "close" and not self.server.is_draining
