@@ -45,6 +45,17 @@ Backlog = case string:lexemes(Shown, " ") of [_, _, Number | _] -> Number; _ -> 
 io:format("~s; ~s~n", [Outcome, Backlog]),
 halt().
 """
+# Says whether the socket, which others have too, is still one that nobody blocks on when an Erlang has had it and has ended.
+SHARE = """
+import fcntl, os, socket, subprocess, sys
+held = socket.create_server(("127.0.0.1", 0), backlog=4096)
+held.setblocking(False)
+def pass_on():
+    os.dup2(os.dup(held.fileno()), 3, inheritable=True)
+program = "{ok, Socket} = gen_tcp:listen(0, [{inet_backend, %s}, inet, {fd, 3}, {backlog, 4096}]), init:stop()." % sys.argv[1]
+subprocess.run(["erl", "-noinput", "-eval", program], preexec_fn=pass_on, close_fds=False, check=True, timeout=60)
+print(bool(fcntl.fcntl(held, fcntl.F_GETFL) & os.O_NONBLOCK))
+"""
 CONNECT = {
     "AF_INET": f"{{ok, _}} = gen_tcp:connect({{127, 0, 0, 1}}, {PORT}, [])",
     "AF_INET6": f"{{ok, _}} = gen_tcp:connect({{0, 0, 0, 0, 0, 0, 0, 1}}, {PORT}, [inet6])",
@@ -110,3 +121,8 @@ def test_an_address_is_refused(host: Host, backend: str) -> None:
 @pytest.mark.parametrize(("backend", "outcome"), [("inet", f"crashes with {{badmatch,{PORT}}}"), ("socket", "einval")])
 def test_a_port_beside_the_descriptor_is_an_error(host: Host, backend: str, outcome: str) -> None:
     assert listen(host, "AF_INET", f"[{{inet_backend, {backend}}}, inet, {{fd, 3}}, {{backlog, 4096}}]", PORT)[0] == outcome
+
+
+@pytest.mark.parametrize(("backend", "left"), [("inet", "True"), ("socket", "False")])
+def test_what_is_left_of_the_socket_for_another_instance(host: Host, backend: str, left: str) -> None:
+    assert host.check_output("HOME=/root python3 -c %s %s", SHARE, backend) == left

@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One page, and what differs from it."""
+    """How the app of a page is handled by somebody who is no service."""
 
     page: str
     port: int
@@ -32,17 +32,17 @@ class Trial:
     starts: str
     writes_to: str
     crashes: tuple[str, str]
-    environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def address(self) -> str:
         return f"podman://holdfast-{PAGES[self.page].suite}"
 
 
-ERLANG = Trial("erlang", PAGES["erlang"].port, "bin/depot foreground", "RELX_OUT_FILE_PATH", ("eval", "exit(whereis(depot_connections), kill)."))
 TRIALS = {
-    "erlang": ERLANG,
-    "erlang-socket": dataclasses.replace(ERLANG, port=4802, environment={"INET_BACKEND": "socket"}),
+    "erlang": Trial(
+        *("erlang", PAGES["erlang"].port, "bin/depot foreground", "RELX_OUT_FILE_PATH"),
+        crashes=("eval", "exit(whereis(depot_connections), kill)."),
+    ),
     "elixir": Trial(
         *("elixir", PAGES["elixir"].port, "bin/shop start", "RELEASE_TMP"),
         crashes=("rpc", "Process.exit(Process.whereis(Shop.Connections), :kill)"),
@@ -70,9 +70,7 @@ def host(trial: Trial) -> Host:
 
 @pytest.fixture(scope="module")
 def told(name: str, trial: Trial, host: Host) -> t.Iterator[Story]:
-    guide = Guide(DOCS / f"{trial.page}.md")
-    guide.variables = {**guide.variables, "app_environment": trial.environment}
-    found = story(host, guide, port=trial.port, name=f"page-{name}")
+    found = story(host, Guide(DOCS / f"{trial.page}.md"), port=trial.port, name=f"page-{name}")
     yield found
     found.app.remove()
 
