@@ -103,7 +103,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--start-up", default="0,2,10", metavar="SECONDS,...", help="how long the app needs to start (%(default)s)")
     parser.add_argument("--loops", default="closed,open", help="closed, open, or both at the same time (%(default)s)")
     parser.add_argument("--ways", default=",".join(names), help="%(default)s")
-    parser.add_argument("--seconds", type=float, default=9, help="of load, beside twice the time the app needs to start (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=12, help="of load, beside twice the time the app needs to start (%(default)s)")
     parser.add_argument("--clients", type=int, default=20, help="of the closed loop (%(default)s)")
     parser.add_argument("--pause", type=float, default=0.05, help="between two requests of a client of the closed loop, in seconds (%(default)s)")
     parser.add_argument("--rate", type=int, default=200, help="requests per second of the open loop (%(default)s)")
