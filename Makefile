@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The index of what can be run. Every target installs what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quality sanity-all docs molecule runtimes bench bench-overlap bench-fleet clean
+.PHONY: help demo test check integration quality sanity-all docs molecule runtimes bench bench-overlap bench-fleet clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
@@ -9,8 +9,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/tests/ansible.cfg
 
 help:
 	@echo "make demo       deploys an app under load in a container, and says what the clients saw"
-	@echo "make test       check and molecule: what has to pass before a change goes in"
+	@echo "make test       check, integration and molecule: what has to pass before a change goes in"
 	@echo "make check      the fast part: linters, sanity, unit tests"
+	@echo "make integration  the playbooks as Ansible runs them, without a host"
 	@echo "make quality    what others judge by: galaxy-importer at its strictest, ansible-doc of everything, REUSE"
 	@echo "make sanity-all ansible-test sanity with every supported ansible-core on every Python that is there"
 	@echo "make docs       the site, in .cache/site, with no warning"
@@ -25,11 +26,15 @@ demo:
 	@tools/setup
 	@tools/host python tests/demo.py
 
-test: check molecule
+test: check integration molecule
 
 check:
 	@tools/setup
 	@tools/check
+
+integration:
+	@tools/setup
+	@pytest --numprocesses 2 --dist loadgroup tests/integration
 
 quality:
 	@tools/setup

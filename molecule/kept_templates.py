@@ -4,6 +4,8 @@
 Ansible compiles each template anew in each process, and each task of each host is a process. A user's run does so a few
 times; the tests do so for the same templates many thousand times, which was a fifth of their time. What a template does
 is the same: only its way from text to code is remembered.
+
+    kept_templates.py FOLDER ARGUMENT...    runs ansible-playbook with these arguments
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
+import sys
 import types
 import typing as t
 from pathlib import Path
@@ -54,3 +57,10 @@ def _kept(folder: Path, key: str, make: t.Callable[[], t.Any]) -> t.Any:
         unfinished.write_bytes(marshal.dumps(code))
         unfinished.rename(path)
     return code
+
+
+if __name__ == "__main__":
+    from ansible.cli.playbook import PlaybookCLI
+
+    keep(Path(sys.argv[1]))
+    PlaybookCLI.cli_executor(["ansible-playbook", *sys.argv[2:]])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -101,9 +100,10 @@ class Fleet:
         self.archive = archive("fleet")
 
     def start(self) -> None:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(tool, "start", host, SUITE) for host in HOSTS]:
-                done.result()
+        self.write_inventory()
+        path = str(ROOT / "molecule/default/create.yml")
+        started = together(ansible("ansible-playbook", path, "-i", str(self.inventory), "-e", json.dumps({"test_hosts": "fleet", "suite": SUITE})))
+        assert started.returncode == 0, started.stdout
         # What becomes of a full disk is seen on one of its own.
         tool("mount", HOSTS[9], "/srv", "6m")
 
@@ -115,11 +115,14 @@ class Fleet:
         finally:
             del self.of_host[host]
 
-    def command(self, name: str, *options: str, **variables: t.Any) -> list[str]:
+    def write_inventory(self) -> None:
         plain = {**VARIABLES, "app_release_src": self.archive}
         hosts = {host: {**plain, **self.of_host.get(host, {})} for host in HOSTS}
         known = {"fleet": {"hosts": hosts}, "front": {"hosts": {BALANCER: {}}}}
         self.inventory.write_text(json.dumps({"all": {"vars": self.common, "children": known}}))
+
+    def command(self, name: str, *options: str, **variables: t.Any) -> list[str]:
+        self.write_inventory()
         given = json.dumps({"app_hosts": "fleet", **variables})
         return ["ansible-playbook", f"holdfast.systemd.{name}", "-i", str(self.inventory), "-e", given, *options]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import typing as t
 
 import pytest
@@ -123,12 +122,12 @@ def test_a_run_that_was_killed_between_batches_is_ended_by_the_next_one(fleet: F
 @pytest.mark.parametrize("choice", ["refuse", "leave_out"])
 def test_a_host_that_is_down_from_the_start_is_refused_or_left_out(fleet: Fleet, choice: str) -> None:
     before, release = fleet.live(), f"down-{choice.replace('_', '-')}"
-    subprocess.run(["podman", "pause", HOSTS[3]], check=True, stdout=subprocess.DEVNULL)
+    tool("off", HOSTS[3])
     try:
         told = fleet.deploy(release, app_unreachable_hosts=choice)
         seen = fleet.run("status")
     finally:
-        subprocess.run(["podman", "unpause", HOSTS[3]], check=True, stdout=subprocess.DEVNULL)
+        tool("on", HOSTS[3])
     if choice == "refuse":
         assert told.status != 0
         assert told.results == everybody("not reached", _3="failed")
@@ -161,7 +160,8 @@ def test_one_table_and_one_document_tell_of_the_whole_fleet(fleet: Fleet) -> Non
 @pytest.fixture(scope="module")
 def balancer(fleet: Fleet) -> str:
     """HAProxy in front of the first four hosts; its address."""
-    tool("start", BALANCER, SUITE)
+    # Its unit mounts.
+    tool("start", BALANCER, SUITE, "--cap-add=SYS_ADMIN")
     write(BALANCER, "/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")
     install = "apt-get update -qq && apt-get install -qq --yes --no-install-recommends haproxy >/dev/null"
     inside(BALANCER, f"chmod 755 /usr/sbin/policy-rc.d && export DEBIAN_FRONTEND=noninteractive && {install}")

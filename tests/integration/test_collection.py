@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-import yaml
+from runs import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
+# What all of its tests need is made once.
+pytestmark = pytest.mark.xdist_group("collection")
 WORKING_PARTS = {"meta", "plugins", "roles", "playbooks"}
 GALAXY_PARTS = {"CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md", "changelogs", "docs"}
 
@@ -39,9 +38,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ansible(installed: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(installed), "ANSIBLE_HOME": str(installed / "home"), "NO_COLOR": "1"}
-    environment.pop("ANSIBLE_CONFIG", None)
-    return subprocess.run([BIN / command[0], *command[1:]], cwd=installed, env=environment, capture_output=True, text=True, check=False)
+    return run(*command, folder=installed, collections=installed)
 
 
 def test_the_archive_holds_what_people_need_and_nothing_of_the_workshop(installed: Path) -> None:
@@ -60,11 +57,11 @@ def test_it_works_without_everything_that_does_no_work(installed: Path) -> None:
         # The refusal comes from the role app, so playbook, roles, specs and filters were all found.
         done = ansible(installed, "ansible-playbook", f"holdfast.systemd.{playbook}", "-i", "nowhere,", "-e", "app_name=Shop! app_command=x")
         assert "app_name: 'Shop!' cannot name" in done.stdout + done.stderr
-    plugins = {(kind, path.stem) for kind in ("modules", "filter") for path in (ROOT / "plugins" / kind).glob("*.py")}
-    for kind, name in plugins:
-        done = ansible(installed, "ansible-doc", "--type", {"modules": "module"}.get(kind, kind), f"holdfast.systemd.{name}")
+    for kind, place in {"module": "modules", "filter": "filter", "lookup": "lookup"}.items():
+        names = {f"holdfast.systemd.{path.stem}" for path in (ROOT / "plugins" / place).glob("*.py")}
+        done = ansible(installed, "ansible-doc", "--json", "--type", kind, *names)
         assert done.returncode == 0, done.stderr
-        assert name in done.stdout
+        assert {name for name, told in json.loads(done.stdout).items() if told["doc"]["short_description"]} == names
 
 
 @pytest.mark.parametrize("playbook", ["setup", "rollback", "remove"])
@@ -72,29 +69,3 @@ def test_a_batch_that_fails_keeps_the_next_one_from_being_touched(installed: Pat
     command = ["ansible-playbook", f"holdfast.systemd.{playbook}", "-i", "one,two,", "-e", "app_name=Shop! app_command=x"]
     assert {host for host in ("one", "two") if f"fatal: [{host}]" in ansible(installed, *command).stdout} == {"one", "two"}
     assert {host for host in ("one", "two") if f"fatal: [{host}]" in ansible(installed, *command, "-e", "app_serial=1").stdout} == {"one"}
-
-
-def test_every_side_effect_and_every_verify_of_molecule_exists() -> None:
-    """molecule passes over what it does not find, and calls the run a success."""
-    for path in (ROOT / "molecule").glob("*/molecule.yml"):
-        config = yaml.safe_load(path.read_text())
-        for step in config["scenario"]["test_sequence"]:
-            action, *arguments = step.split()
-            if action == "side_effect":
-                assert (path.parent / config["ansible"]["playbooks"]["side_effect"]).exists()
-                assert all((path.parent / argument).exists() for argument in arguments)
-            elif action == "verify":
-                assert arguments
-                assert all(list((path.parent / argument).glob("test_*.py")) for argument in arguments)
-            elif action != "idempotence":
-                playbook = "converge" if action == "check" else action
-                assert (path.parent / config.get("ansible", {}).get("playbooks", {}).get(playbook, f"{playbook}.yml")).exists()
-
-
-def test_every_file_says_its_licence() -> None:
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    commented = {".py", ".yml", ".cfg", ".ini", ".toml", ".js", ".conf"}
-    owed = [name for name in names if Path(name).suffix in commented or Path(name).parent.name == "tools" or name == "Makefile"]
-    # In one piece it would be taken for the licence of this file.
-    line = ": ".join(("SPDX-License-Identifier", "GPL-3.0-or-later"))
-    assert [name for name in owed if line not in (ROOT / name).read_text()[:600]] == []

@@ -6,18 +6,17 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import re
-import subprocess
 import sys
 import tarfile
 import threading
 import typing as t
-from pathlib import Path
 
 import pytest
+from runs import run
 
-ROOT = Path(__file__).resolve().parents[2]
+if t.TYPE_CHECKING:
+    from pathlib import Path
 
 
 def play(folder: Path, tasks: list[dict[str, t.Any]]) -> str:
@@ -30,16 +29,9 @@ def play(folder: Path, tasks: list[dict[str, t.Any]]) -> str:
         "app_base_dir": str(folder / "srv"),
         "app_hardening": "none",
     }
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
-        "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_NOCOLOR": "1",
-        **{f"GIT_{role}_{what}": "nobody" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
-    }
-    environment.pop("ANSIBLE_CONFIG", None)
-    command = [Path(sys.executable).parent / "ansible-playbook", "--check", "-i", "here,", "-e", json.dumps(variables), "play.json"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    identity = {f"GIT_{role}_{what}": "nobody" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["ansible-playbook", "--check", "-i", "here,", "-e", json.dumps(variables), "play.json"]
+    done = run(*command, folder=folder, environment=identity)
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (folder / "srv").exists()
     return done.stdout

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import typing as t
-from pathlib import Path
 
 import pytest
 import yaml
+from runs import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
+# What all of its tests need is made once.
+pytestmark = pytest.mark.xdist_group("checks")
 APP = {"app_name": "shop", "app_command": "bin/shop start"}
 
 BAD: dict[str, tuple[str, t.Any]] = {
@@ -113,16 +111,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> t.Callable[[str], str]:
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {known[name]: {**APP, **variables} for name, variables in HOSTS.items()}}}))
     tasks = [{"ansible.builtin.assert": {"that": "app_dir == wanted_dir"}, "when": "wanted_dir is defined"}]
     (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "roles": ["holdfast.systemd.app"], "tasks": tasks}]))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        "ANSIBLE_HOME": str(folder),
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    environment.pop("ANSIBLE_CONFIG", None)
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", folder / "hosts.json", folder / "play.yml"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    command = ["ansible-playbook", "-i", folder / "hosts.json", folder / "play.yml"]
+    done = run(*command, folder=folder, environment={"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
     assert "UNREACHABLE" not in done.stdout
     assert all(re.search(rf"^{host} +: ok=", done.stdout, re.MULTILINE) for host in known.values()), done.stdout + done.stderr
     failures = dict(re.findall(r"^fatal: \[([^]]+)\]: FAILED! => (.*)$", done.stdout, re.MULTILINE))

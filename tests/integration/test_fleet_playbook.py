@@ -8,18 +8,16 @@ fleet needs no machines.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from runs import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("release_info", "release_prune", "release_stage", "release_switch")
 HOSTS = ("web1", "web2", "web3", "web4")
 # What a host does that is not well stands in its variable `fault`.
@@ -86,20 +84,12 @@ class Fleet:
             "app_release_id": "two",
             **variables,
         }
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(self.collections),
-            "ANSIBLE_HOME": str(self.folder / "home"),
-            "ANSIBLE_STRATEGY": strategy,
-            "ANSIBLE_FORKS": "4",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        }
-        environment.pop("ANSIBLE_CONFIG", None)
+        environment = {"ANSIBLE_STRATEGY": strategy, "ANSIBLE_FORKS": "4", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         given = {key: value for key, value in given.items() if value is not None}
-        command = [Path(sys.executable).with_name("ansible-playbook"), f"holdfast.systemd.{name}", "-i", inventory, "-e", json.dumps(given), *options]
-        done = subprocess.run(command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return Told(done.returncode, done.stdout, [json.loads(line) for line in (self.folder / "log").read_text().splitlines()])
+        command = ["ansible-playbook", f"holdfast.systemd.{name}", "-i", inventory, "-e", json.dumps(given), *options]
+        done = run(*command, folder=self.folder, collections=self.collections, environment=environment)
+        asked = [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
+        return Told(done.returncode, done.stdout + done.stderr, asked)
 
     @property
     def live(self) -> dict[str, str]:
