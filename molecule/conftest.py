@@ -60,6 +60,19 @@ class OneWorkerForEachHost(LoadScopeScheduling):
         return nodeid.partition("podman://")[2].split("]")[0].split("-")[1]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A module can name its hosts in `testinfra_hosts`. testinfra passes that over where it is told hosts, as it always is here."""
+    chosen, others = [], []
+    for item in items:
+        named = getattr(getattr(item, "module", None), "testinfra_hosts", None)
+        callspec = getattr(item, "callspec", None)
+        host = callspec and callspec.params.get("_testinfra_host")
+        (others if named and host and host.backend.get_pytest_id() not in named else chosen).append(item)
+    items[:] = chosen
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: t.Any) -> OneWorkerForEachHost:
     return OneWorkerForEachHost(config, log)
 
