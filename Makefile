@@ -15,7 +15,7 @@ help:
 	@echo "make quality    what others judge by: galaxy-importer at its strictest, ansible-doc of everything, REUSE"
 	@echo "make sanity-all ansible-test sanity with every supported ansible-core on every Python that is there"
 	@echo "make docs       the site, in .cache/site, with no warning"
-	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario"
+	@echo "make molecule   the behaviour on real systemd; SCENARIO=name for one scenario, EVERYWHERE=1 for all versions of systemd"
 	@echo "make runtimes   deploys the app of every page of docs/runtimes on Debian 12 and 13, and writes the figures down; RUNTIMES='--pages go --suites trixie'"
 	@echo "make bench      measures deploys beside other ways, for hours; BENCH='--repetitions 1 --start-up 2' for minutes"
 	@echo "make bench-overlap  deploys forty releases in a row on every systemd; BENCH='--suites bookworm' on one, BENCH='--deploys 2 --start-up 2' for minutes"
@@ -49,7 +49,7 @@ docs:
 
 molecule:
 	@tools/setup
-	@tools/host tools/molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+	@EVERYWHERE=$(EVERYWHERE) tools/host tools/molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
 runtimes:
 	@tools/setup

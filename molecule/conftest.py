@@ -61,10 +61,16 @@ class OneWorkerForEachHost(LoadScopeScheduling):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A module can name its hosts in `testinfra_hosts`. testinfra passes that over where it is told hosts, as it always is here."""
+    """Keeps what is to run: a module can name its hosts, of those that its scenario has.
+
+    `testinfra_hosts` are the only ones on which it makes sense; testinfra itself passes that over where it is told hosts, as
+    it always is here. `usual_hosts` are enough for a usual run, since what the module shows depends on no version of systemd;
+    with EVERYWHERE=1 they do not count.
+    """
     chosen, others = [], []
     for item in items:
-        named = getattr(getattr(item, "module", None), "testinfra_hosts", None)
+        module = getattr(item, "module", None)
+        named = getattr(module, "testinfra_hosts", None) or (not os.environ.get("EVERYWHERE") and getattr(module, "usual_hosts", None))
         callspec = getattr(item, "callspec", None)
         host = callspec and callspec.params.get("_testinfra_host")
         (others if named and host and host.backend.get_pytest_id() not in named else chosen).append(item)

@@ -6,11 +6,14 @@ from __future__ import annotations
 import typing as t
 
 from companions.app import NAME
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from companions.app import Companion
+
+usual_hosts = [OLDEST]
 
 
 def test_folders_and_files_have_their_owners_and_modes(host: Host, app: Companion) -> None:

@@ -7,11 +7,14 @@ import re
 import typing as t
 
 from companions.app import NAME
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from companions.app import Companion
+
+usual_hosts = [OLDEST]
 
 RUN = f"/srv/{NAME}/bin/run"
 # What systemd gives to each process anew, what comes with a socket, and what the shell of a relative command adds.

@@ -13,9 +13,12 @@ import yaml
 from apps import tool
 from companions.app import NAME, PORT, Companion
 from playbooks import ROOT, SCRATCH, playbook
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
+
+usual_hosts = [OLDEST]
 
 HOLD = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), timeout=5)"
 

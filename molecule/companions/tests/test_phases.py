@@ -7,9 +7,12 @@ import typing as t
 from pathlib import Path
 
 from playbooks import archive, playbook
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
+
+usual_hosts = [OLDEST]
 
 APP = {
     "app_name": "phases",

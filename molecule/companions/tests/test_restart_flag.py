@@ -6,12 +6,15 @@ from __future__ import annotations
 import typing as t
 
 from companions.app import AS_THE_APP, FLAG, NAME
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from companions.app import Companion
     from conftest import Unit
+
+usual_hosts = [NEWEST]
 
 DONE = f'[ ! -e {FLAG} ] && [ "$(systemctl is-active {NAME}-restart.service)" = inactive ]'
 

@@ -9,12 +9,15 @@ import pytest
 
 from companions.app import AS_THE_APP, NAME, PORT
 from playbooks import module
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from companions.app import Companion
     from conftest import Unit
+
+usual_hosts = [NEWEST]
 
 UNIT = f"{NAME}-runtime-environment.service"
 FAILS = "/etc/companion-fails"

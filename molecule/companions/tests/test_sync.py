@@ -15,12 +15,15 @@ import pytest
 
 from companions.app import AS_THE_APP, NAME
 from playbooks import SCRATCH, module
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from companions.app import Companion
     from conftest import Unit
+
+usual_hosts = [NEWEST]
 
 UNIT = f"{NAME}-config-sync.service"
 CLIENT_CONFIGURATION = f"/etc/{NAME}-s3cmd.conf"

@@ -10,6 +10,7 @@ import pytest
 from apps import App, live
 from clients import asked_all_the_time
 from playbooks import module, playbook
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     import subprocess
@@ -17,6 +18,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [NEWEST]
 
 PORT = 4892
 OWN_PORT = 4893

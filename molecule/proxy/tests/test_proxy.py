@@ -13,11 +13,14 @@ import pytest
 import yaml
 
 from playbooks import MISSING, ROOT, SCRATCH, playbook
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [OLDEST]
 
 APP: dict[str, t.Any] = yaml.safe_load((ROOT / "molecule/vars/proxy.yml").read_text())
 PORT = 4890

@@ -9,6 +9,7 @@ import typing as t
 import pytest
 
 from releases.app import FOLDER, HEALTH_CHECK
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from releases.app import App
+
+usual_hosts = [NEWEST]
 
 
 def without_command(content: Path) -> None:

@@ -8,11 +8,14 @@ import typing as t
 import pytest
 
 from releases.app import AS_THE_APP, FOLDER, NAME
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from releases.app import App
+
+usual_hosts = [NEWEST]
 
 STATE = f"/var/lib/{NAME}"
 

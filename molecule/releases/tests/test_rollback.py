@@ -9,11 +9,14 @@ import pytest
 
 from playbooks import module, playbook
 from releases.app import FOLDER, NAME, SAVED, VARIABLES
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from releases.app import App
+
+usual_hosts = [NEWEST]
 
 
 @pytest.fixture(scope="module")

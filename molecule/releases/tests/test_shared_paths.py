@@ -9,11 +9,14 @@ import pytest
 
 from playbooks import module
 from releases.app import AS_THE_APP, FOLDER, NAME, SAVED
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from releases.app import App
+
+usual_hosts = [NEWEST]
 
 SHARED = f"{FOLDER}/shared"
 PATHS = ["public/uploads", "config/site.yml"]

@@ -14,6 +14,7 @@ import typing as t
 import pytest
 
 from releases.app import FOLDER, SAVED
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from releases.app import App, Run
+
+usual_hosts = [OLDEST]
 
 WEB = "http://127.0.0.1:4901"
 NO_SUCH_SUM = "0" * 64

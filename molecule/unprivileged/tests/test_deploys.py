@@ -9,12 +9,15 @@ import pytest
 
 from playbooks import archive, module
 from unprivileged.app import AS_DEPLOYER, DEPLOYER
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
     from unprivileged.app import Unrooted
+
+usual_hosts = [NEWEST]
 
 AS_THE_APP = "setpriv --reuid=unrooted --regid=unrooted --clear-groups"
 
