@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts with the oldest and the newest systemd, for modules that say where a usual run has them (conftest.py)."""
+"""The hosts by their Debian, the oldest and newest systemd first and last, for modules that say where a usual run has them (conftest.py)."""
 
 OLDEST = "podman://holdfast-bullseye"
+OLDSTABLE = "podman://holdfast-bookworm"
+STABLE = "podman://holdfast-trixie"
 NEWEST = "podman://holdfast-forky"

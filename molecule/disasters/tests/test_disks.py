@@ -11,9 +11,12 @@ import pytest
 
 from apps import App, live, tool
 from playbooks import SCRATCH, archive, module
+from versions import OLDSTABLE
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
+
+usual_hosts = [OLDSTABLE]
 
 SMALL = "/srv/small"
 FILL = f"{SMALL}/fill"

@@ -8,6 +8,9 @@ import typing as t
 import pytest
 
 from apps import App, tool
+from versions import STABLE
+
+usual_hosts = [STABLE]
 
 # What the switch is asked, and the sight of the stage in which the power is cut.
 STAGES = {

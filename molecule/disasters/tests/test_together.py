@@ -9,6 +9,9 @@ import typing as t
 
 from apps import App
 from playbooks import module
+from versions import STABLE
+
+usual_hosts = [STABLE]
 
 
 def test_eight_at_once_run_one_after_the_other(app: App) -> None:

@@ -12,11 +12,14 @@ import pytest
 
 from apps import App, live
 from playbooks import archive, playbook
+from versions import STABLE
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [STABLE]
 
 START_SECONDS = 2
 # Asks 20 times a second and writes down how many milliseconds each answer took; a request that is not answered took for ever.
