@@ -18,7 +18,7 @@ def fleet() -> t.Iterator[Fleet]:
         found.start()
         done = found.run("setup", app_serial="100%")
         assert done.status == 0, done.output
-        done = found.deploy("first", app_serial="100%")
+        done = found.run("deploy", app_serial="100%")
         assert done.status == 0, done.output
         yield found
     finally:
