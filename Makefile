@@ -49,7 +49,7 @@ docs:
 
 molecule:
 	@tools/setup
-	@EVERYWHERE=$(EVERYWHERE) tools/host tools/molecule test --no-command-borders $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+	@EVERYWHERE=$(EVERYWHERE) tools/host tools/molecule $(SCENARIO)
 
 runtimes:
 	@tools/setup
