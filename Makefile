@@ -49,7 +49,7 @@ docs:
 
 molecule:
 	@tools/setup
-	@EVERYWHERE=$(EVERYWHERE) tools/host tools/molecule $(SCENARIO)
+	@tools/host tools/molecule $(SCENARIO)
 
 runtimes:
 	@tools/setup

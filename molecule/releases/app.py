@@ -109,20 +109,20 @@ class App:
         run = self._run(["ansible", "all", "-m", "holdfast.systemd.release_stage", "-a", json.dumps(arguments)], {content.name: {} for content in contents})
         assert run.succeeded, run.output
 
-    def play(self, playbook: str, releases: t.Mapping[str, t.Mapping[str, t.Any]], *options: str) -> Run:
+    def play(self, playbook: str, releases: t.Mapping[str, t.Mapping[str, t.Any]], *options: str, **environment: str) -> Run:
         """Runs a playbook, of the collection or of this scenario, once for many releases."""
         path = Path(__file__).parent / f"{playbook}.yml"
         command = ["ansible-playbook", str(path) if path.exists() else f"holdfast.systemd.{playbook}", "-e", json.dumps(VARIABLES), *options]
-        return self._run(command, {release: {"app_release_id": release, **variables} for release, variables in releases.items()})
+        return self._run(command, {release: {"app_release_id": release, **variables} for release, variables in releases.items()}, **environment)
 
-    def _run(self, command: list[str], releases: t.Mapping[str, t.Mapping[str, t.Any]]) -> Run:
+    def _run(self, command: list[str], releases: t.Mapping[str, t.Mapping[str, t.Any]], **environment: str) -> Run:
         """Runs Ansible, to which each of the releases is a host; all of them are this one."""
         folder = ROOT / "tools/inventory"
         known = yaml.safe_load((folder / "hosts.yml").read_text().replace("{{ inventory_dir }}", str(folder)))
         hosts = {release: {"ansible_host": self.container, **variables} for release, variables in releases.items()}
         inventory = self.scratch / "inventory.json"
         inventory.write_text(json.dumps({"all": {"vars": known["all"]["vars"], "hosts": hosts}}))
-        return Run(together(ansible(*command, "-i", str(inventory))))
+        return Run(together(ansible(*command, "-i", str(inventory), **environment)))
 
     # Switches
 

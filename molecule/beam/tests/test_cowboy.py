@@ -8,8 +8,9 @@ import typing as t
 
 import pytest
 
-from guide import check, story
-from playbooks import ROOT
+from beam.ask import FAMILIES, status
+from guide import check, expect, story
+from playbooks import ROOT, playbook
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -59,3 +60,10 @@ def test_no_request_fails_and_the_right_release_answers(told: Story) -> None:
 
 def test_who_is_connected_when_the_app_stops_is_answered(told: Story) -> None:
     assert told.app.ask_while_it_stops() == ["200", "200"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_served(told: Story, family: str) -> None:
+    listen, addresses = FAMILIES[family](told.app)
+    expect(playbook("setup", told.app.host, {**told.app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))
+    assert [status(told.app, address) for address in addresses] == ["200"] * len(addresses)

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 
+from beam.ask import FAMILIES, status
 from guide import DOCS, App, Guide, expect
 from playbooks import playbook
 
@@ -42,3 +43,10 @@ def test_no_request_fails_in_restarts(app: App) -> None:
 
 def test_who_is_connected_when_the_app_stops_is_answered(app: App) -> None:
     assert app.ask_while_it_stops() == ["200", "200"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_served(app: App, family: str) -> None:
+    listen, addresses = FAMILIES[family](app)
+    expect(playbook("setup", app.host, {**app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))
+    assert [status(app, address) for address in addresses] == ["200"] * len(addresses)

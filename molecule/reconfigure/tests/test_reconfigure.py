@@ -8,14 +8,11 @@ import typing as t
 import pytest
 
 from playbooks import archive, playbook
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
-
-usual_hosts = [NEWEST]
 
 APP = {
     "app_name": "re_configured",
