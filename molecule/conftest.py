@@ -64,8 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keeps what is to run: a module can name its hosts, of those that its scenario has.
 
     `testinfra_hosts` are the only ones on which it makes sense; testinfra itself passes that over where it is told hosts, as
-    it always is here. `usual_hosts` are enough for a usual run of a module that shows more of Ansible than of systemd; with
-    EVERYWHERE=1 they do not count.
+    it always is here. `usual_hosts` are those that a usual run has time for; with EVERYWHERE=1 they do not count.
     """
     chosen, others = [], []
     for item in items:

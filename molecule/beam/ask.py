@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -26,6 +27,8 @@ FAMILIES: dict[str, t.Callable[[App], tuple[str, list[str]]]] = {
     "both": lambda app: (str(app.port), ["127.0.0.1", "::1"]),
     "unix": lambda app: (f"/run/{app.name}.sock", [f"/run/{app.name}.sock"]),
 }
+# An app listens on addresses of IPv4 in everything else that is done to it, and what it does for both it does for each.
+USUAL_FAMILIES = list(FAMILIES) if os.environ.get("EVERYWHERE") else ["inet6", "unix"]
 
 
 def status(app: App, address: str) -> str:

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from beam.ask import FAMILIES, status
+from beam.ask import FAMILIES, USUAL_FAMILIES, status
 from guide import check, expect, story
 from playbooks import ROOT, playbook
 
@@ -62,7 +62,7 @@ def test_who_is_connected_when_the_app_stops_is_answered(told: Story) -> None:
     assert told.app.ask_while_it_stops() == ["200", "200"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", USUAL_FAMILIES)
 def test_every_family_is_served(told: Story, family: str) -> None:
     listen, addresses = FAMILIES[family](told.app)
     expect(playbook("setup", told.app.host, {**told.app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))

@@ -9,11 +9,14 @@ import typing as t
 import pytest
 
 from doctor.patient import NAME, OWN_PORT, PATH, PORT
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from doctor.patient import Patient
+
+usual_hosts = [OLDEST]
 
 # Asks 20 times a second over a new connection, and writes down the status and the milliseconds of each answer.
 ASK = f"""

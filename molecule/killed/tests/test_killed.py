@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A switch dies by SIGKILL at hundreds of instants: nobody is refused, and the next run puts everything right."""
+"""A switch dies by SIGKILL at a hundred instants and more: nobody is refused, and the next run puts everything right."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import typing as t
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hosts import inside
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-INSTANTS = 8
+# For each way of switching, on each host.
+INSTANTS = 8 if os.environ.get("EVERYWHERE") else 4
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,7 @@ def report(host: Host, reports: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]
 def test_it_was_killed_often(report: dict[str, t.Any]) -> None:
     assert len(report["killed"]) == 7
     # Now and then a switch has ended before each of its instants.
-    assert sum(report["killed"].values()) >= 51
+    assert sum(report["killed"].values()) >= 7 * INSTANTS - 5
     assert all(died >= INSTANTS - 2 for died in report["killed"].values())
 
 

@@ -8,11 +8,14 @@ import typing as t
 import pytest
 
 from playbooks import archive, playbook
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [OLDEST]
 
 APP = {
     "app_name": "re_configured",

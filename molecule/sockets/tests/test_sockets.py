@@ -9,11 +9,14 @@ import pytest
 
 from playbooks import archive, playbook
 from sockets.listener import APP, gap, wait_for
+from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [NEWEST]
 
 AS_THE_APP = "setpriv --reuid=listener --regid=listener --clear-groups"
 

@@ -10,11 +10,15 @@ import pytest
 
 from playbooks import playbook
 from sockets.listener import APP, gap, wait_for
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+
+usual_hosts = [OLDEST]
 
 
 @pytest.mark.parametrize("kind", ["service", "process", "service of another user"])
