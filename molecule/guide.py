@@ -15,7 +15,6 @@ import bisect
 import collections
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import re
@@ -208,17 +207,16 @@ def check(story: Story, *, backlog: int = BACKLOG) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def told(host: Host, name: str, *, times: int = 1) -> Story:
+def told(host: Host, name: str) -> Story:
     """The story of one of the PAGES, on this host."""
-    return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken, times=times)
+    return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken)
 
 
-def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = None, times: int = 1) -> Story:
+def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = None) -> Story:
     """Sets the page's app up on a host and deploys it under load: by restart, by overlap, each also with a broken release, and back.
 
     `name` is what its units, accounts and folders are called. A release is broken by `broken`; without it, the first file
-    of the release that the app's command names is replaced by a program that ends at once. `times` is how many good releases
-    each strategy gets.
+    of the release that the app's command names is replaced by a program that ends at once.
     """
     app = App(host, guide, port=port, name=name)
     app.begin_anew()
@@ -227,16 +225,15 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
     good, bad = app.build(), app.build_broken(broken)
     expect(app.deploy("first", good))
     socket_since = app.shown("socket", "ActiveEnterTimestampMonotonic")
-    # What is done, and the release that is to answer afterwards.
-    steps: list[tuple[str, str, t.Callable[[], subprocess.CompletedProcess[str]]]] = []
-    releases = []
-    for strategy in ("restart", "overlap"):
-        deploy = functools.partial(app.deploy, app_switch=strategy)
-        for number in range(times):
-            releases.append(f"{strategy}-{number}")
-            steps.append((f"{strategy}{' again' * number}", releases[-1], functools.partial(deploy, releases[-1], good)))
-        steps.append((f"{strategy}, broken", releases[-1], functools.partial(deploy, f"broken-{strategy}", bad)))
-    steps.append(("rollback", releases[-2], lambda: playbook("rollback", host, app.variables)))
+    steps: list[tuple[str, str, t.Callable[[], subprocess.CompletedProcess[str]]]] = [
+        ("restart", "second", lambda: app.deploy("second", good, app_switch="restart")),
+        ("restart again", "third", lambda: app.deploy("third", good, app_switch="restart")),
+        ("restart, broken", "third", lambda: app.deploy("broken-1", bad, app_switch="restart")),
+        ("overlap", "fourth", lambda: app.deploy("fourth", good, app_switch="overlap")),
+        ("overlap again", "fifth", lambda: app.deploy("fifth", good, app_switch="overlap")),
+        ("overlap, broken", "fifth", lambda: app.deploy("broken-2", bad, app_switch="overlap")),
+        ("rollback", "fourth", lambda: playbook("rollback", host, app.variables)),
+    ]
     seen: list[dict[str, t.Any]] = []
     times: list[float] = []
     start_ups: list[float] = []
@@ -332,7 +329,7 @@ class App:
         wanted = " ".join(word for word in words[words.index("install") + 1 :] if not word.startswith("-")) if words else ""
         if wanted and self.host.run(f"dpkg --status {wanted}").rc:
             # Another page's packages may be under way on the same host.
-            self.host.check_output('echo \'Acquire::Retries "10"; DPkg::Lock::Timeout "300";\' >/run/patient-apt')
+            self.host.check_output("echo 'Acquire::Retries \"10\"; DPkg::Lock::Timeout \"300\";' >/run/patient-apt")
             self.host.check_output(f"export APT_CONFIG=/run/patient-apt DEBIAN_FRONTEND=noninteractive; apt-get update -qq; {self.guide.packages}")
 
     def build(self) -> str:
