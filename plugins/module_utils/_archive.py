@@ -181,6 +181,8 @@ class _ZstdProgram:
     """What the program zstd makes of an archive."""
 
     def __init__(self, program: str, archive: str) -> None:
+        # run_command has all output at once, and this may be larger than the memory.
+        # pylint: disable-next=ansible-bad-function
         self._process = subprocess.Popen([program, "--decompress", "--stdout", "--quiet", "--", archive], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
     def read(self, size: int) -> bytes:
