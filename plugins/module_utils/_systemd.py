@@ -80,7 +80,7 @@ class Systemd:
         """Properties of a unit as systemd has it loaded now (or would load it); one that comes several times has several lines."""
         output = self._systemctl("show", "--property=" + ",".join(properties), "--", unit)
         found: dict[str, str] = {}
-        for line in output.splitlines():
+        for line in output.split("\n"):
             name, equals, value = line.partition("=")
             if equals:
                 found[name] = f"{found[name]}\n{value}" if name in found else value

@@ -24,6 +24,8 @@ LONGEST_WORD = 128 * 1024 - 1
 LONGEST_LINE = 1024 * 1024 - 1
 # What systemd does not take for text (utf8_is_valid): surrogates and Unicode's non-characters.
 NO_TEXT = re.compile("[\ud800-\udfff\ufdd0-\ufdef" + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)) + "]")
+# All that systemd takes for blank; str.strip() takes other characters away, too.
+BLANK = " \t\r\n"
 MASK = "********"
 # A directive whose value may be secret, with the lines and comments that continue it, and such a value as render() writes it.
 SECRET = re.compile(r"^[ \t]*(?P<key>Environment|SetCredential)[ \t]*=(?P<value>(?:.*\\\n(?:[ \t]*[#;].*\n)*)*.*)$", re.MULTILINE)
@@ -168,7 +170,7 @@ def masked(text: str, *, variables: t.Collection[str] | None) -> str:
         own = OWN_FORM[found["key"]].match(found["value"])
         # Of a line in another form nobody knows which variables it has.
         is_shown = found["key"] == "Environment" and variables is not None and (own["name"] not in variables if own else not variables)
-        if is_shown or not found["value"].strip():
+        if is_shown or not found["value"].strip(BLANK):
             return found[0]
         return f"{found['key']}={own['start'] if own else ''}{MASK}{own['end'] if own else ''}"
 
@@ -181,7 +183,7 @@ def parse(text: str) -> dict[str, dict[str, list[str]]]:
     directives: dict[str, list[str]] = {}
     pending = ""
     for line in text.split("\n"):
-        stripped = line.strip()
+        stripped = line.strip(BLANK)
         if not pending and (not stripped or stripped[0] in "#;"):
             continue
         if pending and stripped[:1] in ("#", ";"):
@@ -189,12 +191,12 @@ def parse(text: str) -> dict[str, dict[str, list[str]]]:
         if (len(line) - len(line.rstrip("\\"))) % 2:
             pending += line[:-1] + " "
             continue
-        stripped, pending = (pending + line).strip(), ""
+        stripped, pending = (pending + line).strip(BLANK), ""
         if stripped.startswith("[") and stripped.endswith("]"):
             directives = sections.setdefault(stripped[1:-1], {})
         elif "=" in stripped:
             key, _equals, value = stripped.partition("=")
-            directives.setdefault(key.strip(), []).append(value.strip())
+            directives.setdefault(key.strip(BLANK), []).append(value.strip(BLANK))
     return sections
 
 

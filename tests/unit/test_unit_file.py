@@ -176,6 +176,13 @@ def test_what_is_rendered_is_read_back(sections: dict) -> None:
     assert _unit_file.parse(_unit_file.render(sections)) == expected
 
 
+@pytest.mark.parametrize("character", "\u2028\u3000\xa0\x0b\x1f")
+def test_only_what_is_blank_for_systemd_is_cut_off(character: str) -> None:
+    assert _unit_file.parse(f"[Unit]\nDescription = {character}\n{character}Key=a{character} \n") == {
+        "Unit": {"Description": [character], f"{character}Key": [f"a{character}"]}
+    }
+
+
 def test_comments_and_continued_lines_are_read_as_systemd_does() -> None:
     text = "# c\n[Service]\n; c\nExecStart=/bin/a \\\n# c\n  b\n\n Nice = 5 \nNice=6\n[Unit]\n"
     assert _unit_file.parse(text) == {"Service": {"ExecStart": ["/bin/a    b"], "Nice": ["5", "6"]}, "Unit": {}}
