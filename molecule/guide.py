@@ -173,6 +173,8 @@ class Story:
     # How often each release answered.
     releases: dict[str, int]
     socket_kept: bool
+    # What the doctor said of the app at the end, if it said that the next deploy would go wrong.
+    findings: str
 
     def slowest(self, strategy: str) -> float:
         """In seconds, of the good releases that took over in this way."""
@@ -199,6 +201,8 @@ def check(story: Story, *, backlog: int = BACKLOG) -> None:
         wrong.append(f"clients have seen a broken release: {story.releases}")
     if not story.socket_kept:
         wrong.append("the socket unit was restarted")
+    if story.findings:
+        wrong.append(f"the doctor found something in an app that is well: {story.findings[-4000:]}")
     if story.backlog != backlog:
         wrong.append(f"only {story.backlog} clients may wait while the app runs, and not {backlog}")
     # Of an app that starts faster the difference is smaller than what else happens on the machine.
@@ -248,6 +252,7 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
             start_ups.append(app.start_up())
         # Who waits for the last one is answered too.
         time.sleep(2)
+    examined = app.examine()
     quiet, *windows = _windows(reports[0].requests, times)
     return Story(
         app=app,
@@ -256,6 +261,7 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
         backlog=min(found["backlog"] for found in seen),
         releases=reports[0].releases,
         socket_kept=app.shown("socket", "ActiveEnterTimestampMonotonic") == socket_since,
+        findings=examined.stdout if examined.returncode else "",
     )
 
 
@@ -329,7 +335,7 @@ class App:
         wanted = " ".join(word for word in words[words.index("install") + 1 :] if not word.startswith("-")) if words else ""
         if wanted and self.host.run(f"dpkg --status {wanted}").rc:
             # Another page's packages may be under way on the same host.
-            self.host.check_output("echo 'Acquire::Retries \"10\"; DPkg::Lock::Timeout \"300\";' >/run/patient-apt")
+            self.host.check_output('echo \'Acquire::Retries "10"; DPkg::Lock::Timeout "300";\' >/run/patient-apt')
             self.host.check_output(f"export APT_CONFIG=/run/patient-apt DEBIAN_FRONTEND=noninteractive; apt-get update -qq; {self.guide.packages}")
 
     def build(self) -> str:
@@ -379,6 +385,10 @@ class App:
     def deploy(self, release: str, archive: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         given = {"app_release_id": release, "app_release_src": archive, "app_release_remote_src": True}
         return playbook("deploy", self.host, {**self.variables, **given, **variables})
+
+    def examine(self) -> subprocess.CompletedProcess[str]:
+        """Lets the doctor look at the app and try a second instance of it; fails if the next deploy would go wrong."""
+        return playbook("doctor", self.host, {**self.variables, "app_doctor_try": True, "app_doctor_fail": True})
 
     def answers(self) -> str:
         """The release that answers now."""

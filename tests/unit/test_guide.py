@@ -121,7 +121,9 @@ def phases(guide: types.ModuleType) -> list[t.Any]:
 
 def story(guide: types.ModuleType, *, changed: dict[str, dict[str, t.Any]] | None = None, **differs: t.Any) -> t.Any:
     told = [dataclasses.replace(phase, **(changed or {}).get(phase.name, {})) for phase in phases(guide)]
-    return guide.Story(**{"app": None, "phases": told, "start_up": 2.0, "backlog": 4096, "releases": {"a": 500}, "socket_kept": True, **differs})
+    return guide.Story(
+        **{"app": None, "phases": told, "start_up": 2.0, "backlog": 4096, "releases": {"a": 500}, "socket_kept": True, "findings": "", **differs}
+    )
 
 
 def test_a_story_in_which_all_went_well_passes(guide: types.ModuleType) -> None:
@@ -142,6 +144,7 @@ def test_a_story_in_which_all_went_well_passes(guide: types.ModuleType) -> None:
         ({}, {"releases": {"a": 500, "broken-1": 1}}, "clients have seen a broken release"),
         ({}, {"socket_kept": False}, "the socket unit was restarted"),
         ({}, {"backlog": 100}, "only 100 clients may wait"),
+        ({}, {"findings": "no-drain"}, "the doctor found something in an app that is well: no-drain"),
     ],
 )
 def test_a_broken_promise_is_told(guide: types.ModuleType, changed: dict[str, dict[str, t.Any]], differs: dict[str, t.Any], said: str) -> None:
