@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import typing as t
+import warnings
 from pathlib import Path
 
 if t.TYPE_CHECKING:
@@ -20,23 +22,38 @@ ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 SCRATCH = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 MISSING = object()
 # Ansible takes a second of a processor to load, and the tests run it many hundred times: each run is a fork of a process
-# that has loaded it, and otherwise what happens in a shell.
+# that has loaded it (loaded_ansible.py), and otherwise what happens in a shell.
 LOADED = multiprocessing.get_context("forkserver")
 # Whether there are colours is settled when it is loaded, and molecule asks for them.
 os.environ.update({"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"})
-LOADED.set_forkserver_preload(["pytest", "ansible.cli.adhoc", "ansible.cli.playbook"])
+LOADED.set_forkserver_preload(["pytest", "loaded_ansible"])
 
 
 def ansible(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs ansible or ansible-playbook with these arguments, without colours."""
     with tempfile.NamedTemporaryFile("r+") as output, tempfile.NamedTemporaryFile("r+") as errors:
+        _start_what_is_forked()
         process = LOADED.Process(target=_be_ansible, args=(command, environment, output.name, errors.name))
         process.start()
         process.join()
         return subprocess.CompletedProcess(command, t.cast("int", process.exitcode), output.read(), errors.read())
 
 
+def _start_what_is_forked() -> None:
+    """Starts the process with Ansible, if it does not run yet; it has another sys.path, and passes over what it does not find."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
 def _be_ansible(command: tuple[str, ...], environment: dict[str, str], output: str, errors: str) -> None:
+    os.environ.pop("PYTHONPATH", None)
+    warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
     os.environ.update(environment)
     for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream.fileno())

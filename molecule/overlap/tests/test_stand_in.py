@@ -12,14 +12,11 @@ import yaml
 
 from overlap.client import ask
 from playbooks import ROOT, SCRATCH, module, playbook
-from versions import NEWEST, OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
-
-usual_hosts = [OLDEST, NEWEST]
 
 APP = yaml.safe_load((ROOT / "molecule/vars/overlap.yml").read_text())
 AS_THE_APP = "setpriv --reuid=overlap --regid=overlap --clear-groups"

@@ -8,6 +8,9 @@ import typing as t
 import pytest
 
 from parity.parity import FILES, App, rows
+from versions import NEWEST
+
+usual_hosts = [NEWEST]
 
 ROWS = rows(*FILES)
 

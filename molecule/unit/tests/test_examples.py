@@ -12,14 +12,11 @@ import yaml
 from ansible_collections.holdfast.systemd.plugins.modules import unit as documented
 
 from playbooks import SCRATCH
-from versions import NEWEST, OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
-
-usual_hosts = [OLDEST, NEWEST]
 
 TASKS = yaml.safe_load(documented.EXAMPLES)
 

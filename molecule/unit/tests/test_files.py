@@ -8,14 +8,11 @@ import typing as t
 import pytest
 
 from playbooks import module
-from versions import NEWEST, OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
-
-usual_hosts = [OLDEST, NEWEST]
 
 SERVICE = {"Service": {"Type": "oneshot", "RemainAfterExit": True, "ExecStart": "/bin/true"}}
 NAME = "files-test.service"
