@@ -64,15 +64,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keeps what is to run: a module can name its hosts, of those that its scenario has.
 
     `testinfra_hosts` are the only ones on which it makes sense; testinfra itself passes that over where it is told hosts, as
-    it always is here. `usual_hosts` are those that a usual run has time for; with EVERYWHERE=1 they do not count.
+    it always is here. `usual_hosts` are those that a usual run has time for, or none; with EVERYWHERE=1 they do not count.
     """
+    considered = ["testinfra_hosts"] if os.environ.get("EVERYWHERE") else ["testinfra_hosts", "usual_hosts"]
     chosen, others = [], []
     for item in items:
-        module = getattr(item, "module", None)
-        named = getattr(module, "testinfra_hosts", None) or (not os.environ.get("EVERYWHERE") and getattr(module, "usual_hosts", None))
+        named = [getattr(item.module, name) for name in considered if hasattr(getattr(item, "module", None), name)]
         callspec = getattr(item, "callspec", None)
         host = callspec and callspec.params.get("_testinfra_host")
-        (others if named and host and host.backend.get_pytest_id() not in named else chosen).append(item)
+        is_wanted = not host or all(host.backend.get_pytest_id() in hosts for hosts in named)
+        (chosen if is_wanted else others).append(item)
     items[:] = chosen
     if others:
         config.hook.pytest_deselected(items=others)

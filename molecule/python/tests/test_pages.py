@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -19,7 +20,8 @@ if t.TYPE_CHECKING:
     from guide import Story
 
 START_SECONDS = 3
-SERVERS = ["asyncio", "gunicorn", "uvicorn", "hypercorn"]
+# Those that app_runtime knows, and the others if there is time for them.
+SERVERS = ["gunicorn", "uvicorn", *(["asyncio", "hypercorn"] if os.environ.get("EVERYWHERE") else [])]
 # Its host is part of a test's name, by which the workers share the tests (molecule/conftest.py).
 ON_ITS_HOST = [pytest.param(name, id=f"{name}-podman://holdfast-{PAGES[name].suite}") for name in SERVERS]
 
