@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
+from versions import EVERYWHERE
+
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
@@ -66,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     `testinfra_hosts` are the only ones on which it makes sense; testinfra itself passes that over where it is told hosts, as
     it always is here. `usual_hosts` are those that a usual run has time for, or none; with EVERYWHERE=1 they do not count.
     """
-    considered = ["testinfra_hosts"] if os.environ.get("EVERYWHERE") else ["testinfra_hosts", "usual_hosts"]
+    considered = ["testinfra_hosts"] if EVERYWHERE else ["testinfra_hosts", "usual_hosts"]
     chosen, others = [], []
     for item in items:
         named = [getattr(item.module, name) for name in considered if hasattr(getattr(item, "module", None), name)]

@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import hashlib
 import io
-import os
 import re
 import shlex
 import statistics
@@ -33,6 +32,7 @@ from pathlib import Path
 import yaml
 
 from playbooks import ROOT, SCRATCH, playbook
+from versions import EVERYWHERE
 
 sys.path.insert(0, str(ROOT / "tests" / "load"))
 
@@ -75,7 +75,7 @@ for client in clients:
 BACKLOG = 4096
 QUIET_SECONDS = 6
 # How many good releases each strategy gets: a usual run has time for one.
-TIMES = 2 if os.environ.get("EVERYWHERE") else 1
+GOOD_RELEASES = 2 if EVERYWHERE else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,17 +215,17 @@ def check(story: Story, *, backlog: int = BACKLOG) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def told(host: Host, name: str, *, times: int = TIMES) -> Story:
+def told(host: Host, name: str, *, good_releases: int = GOOD_RELEASES) -> Story:
     """The story of one of the PAGES, on this host."""
-    return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken, times=times)
+    return story(host, Guide(DOCS / f"{name}.md"), port=PAGES[name].port, name=f"page-{name}", broken=PAGES[name].broken, good_releases=good_releases)
 
 
-def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = None, times: int = TIMES) -> Story:
+def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = None, good_releases: int = GOOD_RELEASES) -> Story:
     """Sets the page's app up on a host and deploys it under load: by restart, by overlap, each also with a broken release, and back.
 
     `name` is what its units, accounts and folders are called. A release is broken by `broken`; without it, the first file
-    of the release that the app's command names is replaced by a program that ends at once. `times` is how many good releases
-    each strategy gets.
+    of the release that the app's command names is replaced by a program that ends at once. `good_releases` is how
+    many of them each strategy gets.
     """
     app = App(host, guide, port=port, name=name)
     app.begin_anew()
@@ -239,7 +239,7 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
     releases = []
     for strategy in ("restart", "overlap"):
         deploy = functools.partial(app.deploy, app_switch=strategy)
-        for number in range(times):
+        for number in range(good_releases):
             releases.append(f"{strategy}-{number}")
             steps.append((f"{strategy}{' again' * number}", releases[-1], functools.partial(deploy, releases[-1], good)))
         steps.append((f"{strategy}, broken", releases[-1], functools.partial(deploy, f"broken-{strategy}", bad)))

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import typing as t
-import warnings
 from pathlib import Path
+from unittest import mock
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -41,19 +41,14 @@ def ansible(*command: str, **environment: str) -> subprocess.CompletedProcess[st
 
 def _start_what_is_forked() -> None:
     """Starts the process with Ansible, if it does not run yet; it has another sys.path, and passes over what it does not find."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    try:
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(Path(__file__).parent)}):
         multiprocessing.forkserver.ensure_running()
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
 
 
 def _be_ansible(command: tuple[str, ...], environment: dict[str, str], output: str, errors: str) -> None:
     os.environ.pop("PYTHONPATH", None)
-    warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
+    if "loaded_ansible" not in sys.modules:
+        raise RuntimeError("Ansible was not loaded before the fork, so each run would load it anew")
     os.environ.update(environment)
     for stream, path in ((sys.stdout, output), (sys.stderr, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), stream.fileno())

@@ -110,7 +110,7 @@ def main() -> None:
             host = testinfra.get_host(f"podman://{container}")
             for name in chosen.pages.split(","):
                 try:
-                    story = told(host, name, times=2)
+                    story = told(host, name, good_releases=2)
                     measured.setdefault(name, {})[suite] = {**figures(story), "machine": machine(container)}
                     check(story, backlog=PAGES[name].backlog)
                     story.app.remove()

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
+
+from versions import EVERYWHERE
 
 if t.TYPE_CHECKING:
     from guide import App
@@ -28,7 +29,7 @@ FAMILIES: dict[str, t.Callable[[App], tuple[str, list[str]]]] = {
     "unix": lambda app: (f"/run/{app.name}.sock", [f"/run/{app.name}.sock"]),
 }
 # An app listens on addresses of IPv4 in everything else that is done to it, and what it does for both it does for each.
-USUAL_FAMILIES = list(FAMILIES) if os.environ.get("EVERYWHERE") else ["inet6", "unix"]
+USUAL_FAMILIES = list(FAMILIES) if EVERYWHERE else ["inet6", "unix"]
 
 
 def status(app: App, address: str) -> str:

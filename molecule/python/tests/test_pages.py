@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import typing as t
 
@@ -11,6 +10,7 @@ import pytest
 import testinfra
 
 from guide import PAGES, check, expect, told
+from versions import EVERYWHERE
 
 if t.TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 START_SECONDS = 3
 # Those that app_runtime knows, and the others if there is time for them.
-SERVERS = ["gunicorn", "uvicorn", *(["asyncio", "hypercorn"] if os.environ.get("EVERYWHERE") else [])]
+SERVERS = ["gunicorn", "uvicorn", *(["asyncio", "hypercorn"] if EVERYWHERE else [])]
 # Its host is part of a test's name, by which the workers share the tests (molecule/conftest.py).
 ON_ITS_HOST = [pytest.param(name, id=f"{name}-podman://holdfast-{PAGES[name].suite}") for name in SERVERS]
 
