@@ -2,12 +2,13 @@
 """What every Ansible run loads before its first task; a process that has imported this can be forked for each (playbooks.py)."""
 
 import gc
+import importlib
 
-import ansible.cli.adhoc
-import ansible.cli.playbook  # noqa: F401
 from ansible import constants
 from ansible.plugins.loader import become_loader, connection_loader, inventory_loader, shell_loader
 
+for program in ("adhoc", "playbook"):
+    importlib.import_module(f"ansible.cli.{program}")
 for plugins in (become_loader, connection_loader, shell_loader):
     list(plugins.all(class_only=True))
 for name in constants.INVENTORY_ENABLED:
