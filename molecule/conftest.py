@@ -66,7 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keeps what is to run: a module can name its hosts, of those that its scenario has.
 
     `testinfra_hosts` are the only ones on which it makes sense; testinfra itself passes that over where it is told hosts, as
-    it always is here. `usual_hosts` are those that a usual run has time for, or none; with EVERYWHERE=1 they do not count.
+    it always is here. `usual_hosts` are those that a usual run has time for, and tests with the mark `long` are those that it
+    has no time for; with EVERYWHERE=1 neither counts.
     """
     considered = ["testinfra_hosts"] if EVERYWHERE else ["testinfra_hosts", "usual_hosts"]
     chosen, others = [], []
@@ -75,6 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         callspec = getattr(item, "callspec", None)
         host = callspec and callspec.params.get("_testinfra_host")
         is_wanted = not host or all(host.backend.get_pytest_id() in hosts for hosts in named)
+        if not EVERYWHERE and item.get_closest_marker("long"):
+            is_wanted = False
         (chosen if is_wanted else others).append(item)
     items[:] = chosen
     if others:

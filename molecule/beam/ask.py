@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from versions import EVERYWHERE
+import pytest
 
 if t.TYPE_CHECKING:
     from guide import App
@@ -28,8 +28,8 @@ FAMILIES: dict[str, t.Callable[[App], tuple[str, list[str]]]] = {
     "both": lambda app: (str(app.port), ["127.0.0.1", "::1"]),
     "unix": lambda app: (f"/run/{app.name}.sock", [f"/run/{app.name}.sock"]),
 }
-# An app listens on addresses of IPv4 in everything else that is done to it, and what it does for both it does for each.
-USUAL_FAMILIES = list(FAMILIES) if EVERYWHERE else ["inet6", "unix"]
+# An app listens on addresses of IPv4 in everything else that is done to it.
+CASES = [pytest.param(family, marks=[] if family == "unix" else pytest.mark.long) for family in FAMILIES]
 
 
 def status(app: App, address: str) -> str:

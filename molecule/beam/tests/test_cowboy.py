@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 
 # Its Cowboy lets a request in hand finish when it is told to end; that of Debian 12 is from before 2.9.
 testinfra_hosts = ["podman://holdfast-trixie"]
-usual_hosts: list[str] = []
+pytestmark = pytest.mark.long
 
 PORT = 4803
 APP = ROOT / "tests" / "apps" / "cowboy"

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import testinfra
 
-from beam.ask import FAMILIES, USUAL_FAMILIES, status
+from beam.ask import CASES, FAMILIES, status
 from clients import asked_all_the_time
 from guide import DOCS, PAGES, Guide, check, expect, story
 from playbooks import playbook
@@ -150,7 +150,7 @@ def test_an_app_that_loses_its_heart_is_started_again_and_nobody_is_refused(told
     assert "refused" not in seen
 
 
-@pytest.mark.parametrize("family", USUAL_FAMILIES)
+@pytest.mark.parametrize("family", CASES)
 def test_every_family_is_served(told: Story, family: str) -> None:
     listen, addresses = FAMILIES[family](told.app)
     expect(playbook("setup", told.app.host, {**told.app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))

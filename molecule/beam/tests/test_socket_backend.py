@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from beam.ask import FAMILIES, USUAL_FAMILIES, status
+from beam.ask import FAMILIES, status
 from guide import DOCS, App, Guide, expect
 from playbooks import playbook
 
@@ -16,6 +16,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
 testinfra_hosts = ["podman://holdfast-bookworm"]
+# What the backend does to each kind of socket is seen without a deploy, too (test_listen.py).
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_who_is_connected_when_the_app_stops_is_answered(app: App) -> None:
     assert app.ask_while_it_stops() == ["200", "200"]
 
 
-@pytest.mark.parametrize("family", USUAL_FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_served(app: App, family: str) -> None:
     listen, addresses = FAMILIES[family](app)
     expect(playbook("setup", app.host, {**app.variables, "app_listen": [listen], "app_socket_change": "restart", "app_health_check": {}}))

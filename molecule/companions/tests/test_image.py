@@ -13,12 +13,11 @@ import yaml
 from apps import tool
 from companions.app import NAME, PORT, Companion
 from playbooks import ROOT, SCRATCH, playbook
-from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-usual_hosts = [OLDEST]
+pytestmark = pytest.mark.long
 
 HOLD = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), timeout=5)"
 

@@ -15,7 +15,6 @@ import pytest
 
 from companions.app import AS_THE_APP, NAME
 from playbooks import SCRATCH, module
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -23,7 +22,7 @@ if t.TYPE_CHECKING:
     from companions.app import Companion
     from conftest import Unit
 
-usual_hosts = [NEWEST]
+pytestmark = pytest.mark.long
 
 UNIT = f"{NAME}-config-sync.service"
 CLIENT_CONFIGURATION = f"/etc/{NAME}-s3cmd.conf"

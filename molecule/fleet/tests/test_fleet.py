@@ -176,7 +176,7 @@ def states() -> dict[str, str]:
     return {row[1]: row[17] for row in rows if len(row) > 17 and row[0] == "fleet" and row[1] in HOSTS}
 
 
-@pytest.mark.parametrize("fault", ["", "exit-at-start"])
+@pytest.mark.parametrize("fault", ["", pytest.param("exit-at-start", marks=pytest.mark.long)])
 def test_behind_a_load_balancer_each_host_leaves_before_its_turn_and_joins_after_it(fleet: Fleet, balancer: str, fault: str) -> None:
     tasks = ROOT / "playbooks/tasks"
     hooks = {"app_load_balancer_leave": str(tasks / "haproxy_leave.yml"), "app_load_balancer_join": str(tasks / "haproxy_join.yml")}

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from hosts import inside
-from versions import EVERYWHERE
+from versions import EVERYWHERE, NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
+
+usual_hosts = [NEWEST]
 
 # For each way of switching, on each host.
 INSTANTS = 8 if EVERYWHERE else 4

@@ -8,14 +8,13 @@ import typing as t
 import pytest
 
 from playbooks import ROOT, archive, playbook
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
 
-usual_hosts = [NEWEST]
+pytestmark = pytest.mark.long
 
 PLAY = str(ROOT / "molecule/reconfigure/several_apps.yml")
 NAMES = ("several-one", "several-two")

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 usual_hosts = [OLDEST]
 
 
-@pytest.mark.parametrize("kind", ["service", "process", "service of another user"])
+@pytest.mark.parametrize("kind", ["service", "process", pytest.param("service of another user", marks=pytest.mark.long)])
 def test_an_app_that_binds_its_own_port_is_named_and_taken_over_on_demand(host: Host, unit: t.Callable[[str], Unit], kind: str) -> None:
     listen = ["127.0.0.1:4986", {"listen": "127.0.0.1:4987", "name": "further"}]
     app = {**APP, "app_name": "moved", "app_user": "mover" if kind == "process" else "moved", "app_listen": listen}

@@ -12,11 +12,14 @@ import yaml
 from ansible_collections.holdfast.systemd.plugins.modules import unit as documented
 
 from playbooks import SCRATCH
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+usual_hosts = [OLDEST]
 
 TASKS = yaml.safe_load(documented.EXAMPLES)
 

@@ -8,6 +8,10 @@ import typing as t
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from versions import NEWEST
+
+usual_hosts = [NEWEST]
+
 VALUES_AT_ONCE = 60
 ROUNDS = 20
 NO_TEXT = [chr(number) for number in range(0xFDD0, 0xFDF0)] + [chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)]
