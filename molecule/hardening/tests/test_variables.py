@@ -131,6 +131,7 @@ def test_a_directive_of_the_user_wins_and_a_null_takes_one_away(host: Host, app:
     assert probed(app) == {**EVERYWHERE, "write:/opt/open": "True"}
 
 
+@pytest.mark.long
 def test_paths_hold_at_the_strictest_level(host: Host, app: App) -> None:
     done = playbook("setup", host, {**app.variables, "app_hardening": "strict"}, "--diff")
     assert done.returncode == 0, done.stdout
@@ -139,6 +140,7 @@ def test_paths_hold_at_the_strictest_level(host: Host, app: App) -> None:
     assert SECRET not in host.check_output(f"journalctl --no-pager; systemctl show {NAME}.service; systemctl cat {NAME}.service")
 
 
+@pytest.mark.long
 def test_what_is_not_of_the_level_must_be_known(host: Host, app: App, unit: t.Callable[[str], Unit]) -> None:
     pid = unit(f"{NAME}.service")["MainPID"]
     done = playbook("setup", host, {**app.variables, "app_hardening": "strict", "app_service_options": {"PrivateTemp": True}})
