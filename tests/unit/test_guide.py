@@ -122,9 +122,8 @@ def phases(guide: types.ModuleType) -> list[t.Any]:
 
 def story(guide: types.ModuleType, *, changed: dict[str, dict[str, t.Any]] | None = None, **differs: t.Any) -> t.Any:
     told = [dataclasses.replace(phase, **(changed or {}).get(phase.name, {})) for phase in phases(guide)]
-    return guide.Story(
-        **{"app": None, "phases": told, "start_up": 2.0, "backlog": 4096, "releases": {"a": 500}, "socket_kept": True, "findings": "", "standstill": 0.1, **differs}
-    )
+    good = {"start_up": 2.0, "backlog": 4096, "releases": {"a": 500}, "socket_kept": True, "findings": "", "standstill": 0.1}
+    return guide.Story(**{"app": None, "phases": told, **good, **differs})
 
 
 def test_a_story_in_which_all_went_well_passes(guide: types.ModuleType) -> None:
