@@ -382,7 +382,8 @@ class App:
         if wanted and self.host.run(f"dpkg --status {wanted}").rc:
             # Another page's packages may be under way on the same host.
             self.host.check_output('echo \'Acquire::Retries "10"; DPkg::Lock::Timeout "300";\' >/run/patient-apt')
-            self.host.check_output(f"export APT_CONFIG=/run/patient-apt DEBIAN_FRONTEND=noninteractive; apt-get update -qq; {self.guide.packages}")
+            install = f"flock /run/patient-apt sh -c {shlex.quote(f'apt-get update -qq; {self.guide.packages}')}"
+            self.host.check_output(f"export APT_CONFIG=/run/patient-apt DEBIAN_FRONTEND=noninteractive; {install}")
 
     def build(self) -> str:
         """Builds a release as the page says, and returns its archive on the host."""

@@ -8,6 +8,8 @@ import threading
 import time
 import typing as t
 
+import pytest
+
 from overlap.client import ask
 from playbooks import ROOT, playbook
 
@@ -16,6 +18,7 @@ if t.TYPE_CHECKING:
 
 # What it shows is a matter of the runtime, so the latest stable suite speaks for all.
 testinfra_hosts = ["podman://holdfast-trixie"]
+pytestmark = pytest.mark.long
 
 APP = {
     "app_name": "beam",

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
+
 from companions.app import AS_THE_APP, FLAG, NAME
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -14,7 +15,7 @@ if t.TYPE_CHECKING:
     from companions.app import Companion
     from conftest import Unit
 
-usual_hosts = [NEWEST]
+pytestmark = pytest.mark.long
 
 DONE = f'[ ! -e {FLAG} ] && [ "$(systemctl is-active {NAME}-restart.service)" = inactive ]'
 

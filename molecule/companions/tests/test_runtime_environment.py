@@ -9,7 +9,6 @@ import pytest
 
 from companions.app import AS_THE_APP, NAME, PORT
 from playbooks import module
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
@@ -17,7 +16,7 @@ if t.TYPE_CHECKING:
     from companions.app import Companion
     from conftest import Unit
 
-usual_hosts = [NEWEST]
+pytestmark = pytest.mark.long
 
 UNIT = f"{NAME}-runtime-environment.service"
 FAILS = "/etc/companion-fails"

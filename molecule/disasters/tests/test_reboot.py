@@ -8,9 +8,8 @@ import typing as t
 import pytest
 
 from apps import App, tool
-from versions import STABLE
 
-usual_hosts = [STABLE]
+pytestmark = pytest.mark.long
 
 # What the switch is asked, and the sight of the stage in which the power is cut.
 STAGES = {

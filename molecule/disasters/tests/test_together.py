@@ -7,11 +7,12 @@ import concurrent.futures
 import datetime
 import typing as t
 
+import pytest
+
 from apps import App
 from playbooks import module
-from versions import STABLE
 
-usual_hosts = [STABLE]
+pytestmark = pytest.mark.long
 
 
 def test_eight_at_once_run_one_after_the_other(app: App) -> None:

@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
 
     from conftest import Unit
 
+pytestmark = pytest.mark.long
+
 # What Python needs of the host, which a root of one's own would bring.
 LIBRARIES = ["/usr", "-/lib", "-/lib64", "-/bin"]
 PROBES = {
@@ -80,13 +82,11 @@ def whole_root() -> str:
     return str(folder)
 
 
-@pytest.mark.long
 def test_an_app_whose_release_is_the_root(host: Host, unit: t.Callable[[str], Unit], whole_root: str) -> None:
     app = set_up(host, "whole", 4933, app_command="programs/start", app_before_switch=[["programs/probe"]])
     is_served_from_its_root(app, unit, "programs", whole_root)
 
 
-@pytest.mark.long
 def test_an_app_that_cannot_run_in_its_root_is_gone_back_from_and_says_why(host: Host) -> None:
     app = set_up(host, "rootless", 4934, app_health_check={"tcp": "127.0.0.1:4934", "retries": 2})
     done = app.deploy("1")

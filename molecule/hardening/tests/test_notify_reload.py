@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+import pytest
+
 from apps import App, live
 from playbooks import playbook
 
@@ -13,6 +15,8 @@ if t.TYPE_CHECKING:
     from testinfra.host import Host
 
     from conftest import Unit
+
+pytestmark = pytest.mark.long
 
 
 def test_a_reload_is_waited_for_or_refused_at_once(host: Host, unit: t.Callable[[str], Unit]) -> None:

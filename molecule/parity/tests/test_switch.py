@@ -8,12 +8,11 @@ import typing as t
 import pytest
 
 from parity.parity import LAYERS, layer
-from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from parity.parity import App
 
-usual_hosts = [OLDEST]
+pytestmark = pytest.mark.long
 
 STATE = "/var/lib/parity-unset"
 SETTINGS: dict[str, t.Any] = {

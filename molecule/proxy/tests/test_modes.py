@@ -10,7 +10,6 @@ import pytest
 from apps import App, live
 from clients import asked_all_the_time
 from playbooks import module, playbook
-from versions import NEWEST
 
 if t.TYPE_CHECKING:
     import subprocess
@@ -19,7 +18,7 @@ if t.TYPE_CHECKING:
 
     from conftest import Unit
 
-usual_hosts = [NEWEST]
+pytestmark = pytest.mark.long
 
 PORT = 4892
 OWN_PORT = 4893
@@ -75,7 +74,6 @@ def test_to_a_proxy_and_back_nobody_is_lost(app: App, inherited: str, unit: t.Ca
     assert unit("modal.socket")["ActiveEnterTimestampMonotonic"] == opened
 
 
-@pytest.mark.long
 def test_a_port_is_given_up_only_on_demand(app: App, inherited: str) -> None:
     refused = set_up(app, NONE)
     assert refused.returncode != 0
@@ -121,7 +119,6 @@ def test_without_a_socket_unit_a_deploy_refuses_clients_and_goes_back_as_always(
     assert "app_switch: overlap needs a socket unit" in refused["msg"]
 
 
-@pytest.mark.long
 def test_without_a_socket_unit_an_app_may_fork(unheld: App, unit: t.Callable[[str], Unit]) -> None:
     forking = {
         **NONE,
