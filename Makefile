@@ -6,6 +6,8 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 export ANSIBLE_CONFIG := $(CURDIR)/tests/ansible.cfg
+# Where the surroundings forbid it, each of some thousand processes would compile what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@echo "make demo       deploys an app under load in a container, and says what the clients saw"
