@@ -59,7 +59,7 @@ def test_where_one_host_is_full_none_switches(fleet: Fleet) -> None:
     assert fleet.live() == before
 
 
-@pytest.mark.parametrize("choice", ["stop", "rollback"])
+@pytest.mark.parametrize("choice", [pytest.param("stop", marks=pytest.mark.long), "rollback"])
 def test_where_it_is_broken_on_one_host_the_batches_before_stay_or_are_brought_back(fleet: Fleet, choice: str) -> None:
     before, release = fleet.live(), f"broken-then-{choice}"
     with fleet.said_of(HOSTS[2], app_release_src=archive("fleet", DEMO_FAULT="exit-at-start")), fleet.asked_all_the_time(HOSTS[0], HOSTS[2]) as answers:
@@ -117,7 +117,7 @@ def test_a_run_that_was_killed_between_batches_is_ended_by_the_next_one(fleet: F
     assert fleet.live() == everybody("killed")
 
 
-@pytest.mark.parametrize("choice", ["refuse", "leave_out"])
+@pytest.mark.parametrize("choice", [pytest.param("refuse", marks=pytest.mark.long), "leave_out"])
 def test_a_host_that_is_down_from_the_start_is_refused_or_left_out(fleet: Fleet, choice: str) -> None:
     before, release = fleet.live(), f"down-{choice.replace('_', '-')}"
     tool("off", HOSTS[3])
