@@ -77,9 +77,6 @@ BACKLOG = 4096
 QUIET_SECONDS = 6
 # How many good releases each strategy gets: a usual run has time for one.
 GOOD_RELEASES = 2 if EVERYWHERE else 1
-# Servers give a kept connection two seconds for its last request, and a client comes five times a second. On a machine that
-# stands still for longer than this, in seconds, neither is so, and what the clients saw says nothing of the app.
-LONGEST_STANDSTILL = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,10 +183,6 @@ class Story:
     # For how long this machine stood still at most, in seconds.
     standstill: float
 
-    @property
-    def failed(self) -> int:
-        return sum(phase.failed for phase in self.phases)
-
     def slowest(self, strategy: str) -> float:
         """In seconds, of the good releases that took over in this way."""
         return max(phase.slowest for phase in self.phases if phase.name.startswith(strategy) and not phase.is_broken)
@@ -198,11 +191,12 @@ class Story:
 def check(story: Story, *, backlog: int = BACKLOG) -> None:
     """Fails unless the page's app kept all that the collection promises of it."""
     wrong = []
+    # It tells whoever looks for the cause whether the clients could come as often as they should.
+    still = f"the machine stood still for {story.standstill:.1f} s at most"
     for phase in story.phases:
         if not phase.requests:
             wrong.append(f"{phase.name}: there was no request, so this proves nothing")
         if phase.failed:
-            still = f"{story.standstill:.1f} s at most did the machine stand still"
             wrong.append(f"{phase.name}: {phase.failed} of {phase.requests} requests failed: {phase.failures}; {still}")
         if phase.succeeded == phase.is_broken:
             wrong.append(f"{phase.name}: the playbook {'succeeded' if phase.succeeded else 'failed'}: {phase.said[-4000:]}")
@@ -220,6 +214,9 @@ def check(story: Story, *, backlog: int = BACKLOG) -> None:
         wrong.append(f"the doctor found something in an app that is well: {story.findings[-4000:]}")
     if story.backlog != backlog:
         wrong.append(f"only {story.backlog} clients may wait while the app runs, and not {backlog}")
+    # Of an app that starts faster the difference is smaller than what else happens on the machine.
+    if story.start_up > 1 and story.slowest("overlap") >= story.slowest("restart"):
+        wrong.append(f"a client waited for {story.slowest('overlap'):.2f} s in overlap, which is no less than in a restart; {still}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -233,18 +230,9 @@ def story(host: Host, guide: Guide, *, port: int, name: str, broken: Broken = No
 
     `name` is what its units, accounts and folders are called. A release is broken by `broken`; without it, the first file
     of the release that the app's command names is replaced by a program that ends at once. `good_releases` is how
-    many of them each strategy gets. What was measured while the machine stood still is measured again, once.
+    many of them each strategy gets.
     """
     app = App(host, guide, port=port, name=name)
-    found = _deployed_under_load(app, broken=broken, good_releases=good_releases)
-    if found.failed and found.standstill > LONGEST_STANDSTILL:
-        print(f"{name}: {found.failed} requests failed, and the machine stood still for {found.standstill:.1f} s: once more")
-        found = _deployed_under_load(app, broken=broken, good_releases=good_releases)
-    return found
-
-
-def _deployed_under_load(app: App, *, broken: Broken, good_releases: int) -> Story:
-    host = app.host
     app.begin_anew()
     app.install_packages()
     expect(playbook("setup", host, app.variables))
@@ -291,7 +279,7 @@ def _deployed_under_load(app: App, *, broken: Broken, good_releases: int) -> Sto
 
 @contextlib.contextmanager
 def _standstill() -> t.Iterator[list[float]]:
-    """The longest time, in seconds, by which somebody who only sleeps was woken too late: nothing else ran then, either."""
+    """The longest time, in seconds, by which somebody who only sleeps was woken too late."""
     longest = [0.0]
     over = threading.Event()
 

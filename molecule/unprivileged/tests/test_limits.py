@@ -11,11 +11,12 @@ import pytest
 from apps import App
 from playbooks import module, playbook
 from unprivileged.app import DEPLOYER, HELPER, Unrooted
+from versions import OLDEST
 
 if t.TYPE_CHECKING:
     from testinfra.host import Host
 
-pytestmark = pytest.mark.long
+usual_hosts = [OLDEST]
 
 RUN = ("run", "unrooted-deploy-1.service", "first", "10s", "app_before_switch")
 # Words that are not what they look like, units that are not his, and options where a name belongs.
